@@ -1,0 +1,1 @@
+"""Waveforms to features, and speech-like synthetic signals."""

@@ -1,0 +1,1 @@
+"""Captures: tracking a recorded subject, the format on disk, and the synthetic subject."""

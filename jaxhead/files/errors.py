@@ -1,0 +1,11 @@
+"""The one error for bad input."""
+
+
+class InputError(Exception):
+    """The user's input is at fault: one line that names the file, the value and what was expected.
+
+    The command line prints the message and exits with code 1; no traceback is shown.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))

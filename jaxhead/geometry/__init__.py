@@ -1,0 +1,1 @@
+"""Transforms, cameras, meshes, nearest triangles, Frenet-frame mapping and rasterising."""

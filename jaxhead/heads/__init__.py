@@ -1,0 +1,1 @@
+"""Statistical head models: identity, expression and pose to a mesh and landmarks."""

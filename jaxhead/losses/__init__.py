@@ -1,0 +1,1 @@
+"""Loss functions: arrays in, a scalar out."""

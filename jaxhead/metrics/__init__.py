@@ -1,0 +1,1 @@
+"""Image metrics: arrays in, a scalar out."""

@@ -1,0 +1,1 @@
+"""The published systems, one sub-package each, and their registry."""

@@ -1,0 +1,1 @@
+"""Systems as data, the pmapped step, the loop, checkpoints and feeds."""
