@@ -1,0 +1,116 @@
+"""Validation of a capture folder: every fault is an InputError that names file and expectation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxhead.files.errors import InputError
+from jaxhead.heads.model import HeadModel
+
+FORMAT = "jaxhead-capture"
+VERSION = 1
+MEASURED, INTERPOLATED, DROPPED = 0, 1, 2
+_MAX_JSON = 256 << 20
+
+KINDS = {
+    "K": np.float32,
+    "head_to_camera": np.float32,
+    "expression": np.float32,
+    "vertices": np.float32,
+    "landmarks": np.float32,
+    "torso_motion": np.float32,
+    "torso_measured": np.bool_,
+    "status": np.uint8,
+}
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_shapes(
+    where: pathlib.Path, arrays: Mapping[str, np.ndarray], frames: int, head: HeadModel
+) -> None:
+    """Raise InputError unless every tracking array has its shape and is finite."""
+    vertices = len(head.template)
+    names = len(head.expression_names) or arrays["expression"].shape[-1]
+    marks = arrays["landmarks"].shape[1] if arrays["landmarks"].ndim == 3 else 0
+    expected = {
+        "K": (3, 3),
+        "head_to_camera": (frames, 4, 4),
+        "expression": (frames, names),
+        "vertices": (frames, vertices, 3),
+        "landmarks": (frames, marks, 2),
+        "torso_motion": (frames, 2, 3),
+        "torso_measured": (frames,),
+        "status": (frames,),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise InputError(f"{where}: {name} has shape {arrays[name].shape}, expected {shape}")
+        if arrays[name].dtype == np.float32 and not np.isfinite(arrays[name]).all():
+            raise InputError(f"{where}: {name} holds values that are not finite")
+    if arrays["status"].size and arrays["status"].max() > DROPPED:
+        raise InputError(f"{where}: status {arrays['status'].max()}, expected 0, 1 or 2")
+
+
+def check_digest(folder: pathlib.Path, name: str, expected: str | None) -> None:
+    """Raise InputError unless file `name` exists and has SHA-256 `expected`."""
+    path = folder / name
+    if expected is None or not path.is_file():
+        raise InputError(f"{path}: missing from the capture")
+    found = file_digest(path)
+    if found != expected:
+        raise InputError(f"{path}: damaged (SHA-256 {found[:12]}..., expected {expected[:12]}...)")
+
+
+def frame_ids(folder: pathlib.Path, info: Mapping[str, Any], part: str) -> np.ndarray:
+    """The int32 frame ids of `part` ("train" or "test")."""
+    ids = np.asarray(info["split"][part], np.int32).reshape(-1)
+    if ids.size and (ids.min() < 0 or ids.max() >= info["frames"]):
+        last = info["frames"] - 1
+        raise InputError(f"{folder / 'capture.json'}: {part} frames outside 0..{last}")
+    return ids
+
+
+def read_info(folder: pathlib.Path) -> dict[str, Any]:
+    """Parsed and checked capture.json."""
+    path = folder / "capture.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: not a capture folder (capture.json is missing)")
+    if path.stat().st_size > _MAX_JSON:
+        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_JSON}")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise InputError(f"{path}: format is not {FORMAT!r}")
+    if info.get("version") != VERSION:
+        raise InputError(f"{path}: version {info.get('version')!r}, this program reads {VERSION}")
+    checks = {
+        "files": lambda v: isinstance(v, dict) and all(isinstance(x, str) for x in v.values()),
+        "frames": lambda v: type(v) is int and 0 < v < 10_000_000,
+        "fps": lambda v: isinstance(v, (int, float)) and 0 < v < 1000,
+        "size": lambda v: isinstance(v, list) and len(v) == 2 and all(type(x) is int for x in v),
+        "audio_rate": lambda v: type(v) is int and 0 < v < 1_000_000,
+        "split": lambda v: isinstance(v, dict)
+        and all(_is_ids(v.get(part)) for part in ("train", "test")),
+    }
+    for name, valid in checks.items():
+        if name not in info or not valid(info[name]):
+            raise InputError(f"{path}: {name} is missing or malformed")
+    return info
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
