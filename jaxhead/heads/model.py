@@ -1,9 +1,9 @@
 """A head model: identity, expression and joint rotations become a mesh with landmarks.
 
-One structure carries every statistical head: our own procedural one, the MediaPipe face extended to a
-closed head, FLAME, or any other linear model with or without linear blend skinning. Shapes: V vertices,
-F faces, I identity and E expression components, J joints, L landmarks. Lengths are metres, axes are the
-head's: y up, +z out of the face, x to the subject's left.
+One structure carries every statistical head: our own procedural one, the MediaPipe face extended to
+a closed head, FLAME, or any other linear model with or without linear blend skinning. Shapes: V
+vertices, F faces, I identity and E expression components, J joints, L landmarks. Lengths are in
+metres, axes are the head's: y up, +z out of the face, x to the subject's left.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import numpy as np
 from jaxhead.files.errors import InputError
 
 REGIONS = ("face", "lips", "eyes", "ears", "scalp", "neck", "mouth", "teeth", "hair", "torso")
-"""Names that region labels refer to; `HeadModel.regions` holds indices into the model's `region_names`."""
+"""Region names; `HeadModel.regions` holds indices into the model's `region_names`."""
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -29,8 +29,8 @@ class Skeleton:
     Attributes:
       joint_regressor: (J, V) joint positions as combinations of the unposed vertices.
       weights: (V, J) skinning weights, each row sums to one.
-      pose_basis: (9 (J - 1), V, 3) corrective displacement per entry of `R_j - I`, row-major, joints 1..J-1.
-      parents: length J, the parent of each joint; -1 for the root, parents stand before their children.
+      pose_basis: (9 (J - 1), V, 3) displacement per entry of `R_j - I`, row-major, joints from 1.
+      parents: length J, the parent of each joint, -1 for the root; parents before children.
     """
 
     joint_regressor: jax.Array
@@ -81,21 +81,22 @@ def head_vertices(
 ) -> jax.Array:
     """Returns the vertices of a head in head space.
 
-    With a skeleton this is SMPL's linear blend skinning (Loper et al. 2015, equations 2 to 10) as FLAME uses it
-    (Li et al. 2017): shape S = template + identity + expression, joints from S, pose correctives, skinning.
+    With a skeleton this is SMPL's linear blend skinning (Loper et al. 2015, equations 2 to 10) as
+    FLAME uses it (Li et al. 2017): shape = template + identity + expression, joints from the shape,
+    pose correctives, skinning.
 
     Args:
       model: the head model.
-      identity: (..., I') coefficients with I' <= I (the first ones of the basis), or None for zeros.
-      expression: (..., E') coefficients with E' <= E, or None for zeros.
-      joint_rotations: (..., J, 3, 3) rotation matrices relative to the parent; None leaves the rest pose.
+      identity: (..., I') coefficients of the first I' <= I components, or None for zeros.
+      expression: (..., E') coefficients of the first E' <= E components, or None for zeros.
+      joint_rotations: (..., J, 3, 3) rotations relative to the parent; None is the rest pose.
       translation: (..., 3) metres, added last; None for none.
 
     Returns:
       (..., V, 3) float32 vertices in metres; the batch axes of the arguments broadcast.
 
     Raises:
-      ValueError: more coefficients than the basis holds, or rotations for a model without a skeleton.
+      ValueError: more coefficients than the basis holds, or rotations without a skeleton.
     """
     vertices = model.template
     for coefficients, basis, what in (
@@ -149,7 +150,7 @@ def posed_joints(
 
 
 def head_landmarks(model: HeadModel, vertices: jax.Array) -> jax.Array:
-    """Returns the (..., L, 3) landmarks on `vertices` (..., V, 3), in the vertices' space and unit."""
+    """Returns the (..., L, 3) landmarks on `vertices` (..., V, 3), in the vertices' space."""
     chex.assert_axis_dimension(vertices, -1, 3)
     return embedded_points(vertices, model.faces, model.landmark_faces, model.landmark_weights)
 
