@@ -9,3 +9,14 @@ class InputError(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+
+class ConfigurationError(Exception):
+    """A configuration does not hold: an unknown key, a wrong type, a value out of range.
+
+    One line that names the key, the value and what was expected, with the nearest known key. The
+    command line prints it and exits with code 2; nothing has been written.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
