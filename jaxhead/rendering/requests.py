@@ -42,9 +42,8 @@ class RenderOptions:
     frames: at most this many frames of the split, from its start; None renders all of them.
     orbit_degrees: the camera's yaw around the head swings once between -orbit_degrees and
         +orbit_degrees during the clip, as a sine; None leaves the camera.
-    view: (yaw, pitch) in degrees by which the camera is moved around the head, from the subject's
-        frontal view of the frame's own camera: yaw > 0 to the image's right, pitch > 0 upwards;
-        the head pose is then held at the split's mean. None leaves the camera.
+    view: (yaw, pitch) in degrees by which every frame's camera is turned around the head: yaw > 0
+        moves it to the image's right, pitch > 0 upwards. None leaves the camera.
     expression_from: path of a capture whose expressions drive the head instead.
     pose_from: path of a capture whose head poses are used instead.
     neutral: the expression is held at the subject's neutral face.

@@ -1,0 +1,24 @@
+"""Which system a run belongs to."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+from jaxhead.files.errors import InputError
+
+
+def system_of_run(path: str | os.PathLike) -> ModuleType:
+    """Returns the module of the system that made a run.
+
+    Raises:
+        InputError: no run, a damaged one, of another version, or of a system unknown here.
+    """
+    from jaxhead.systems import registry
+    from jaxhead.training.runs import load_run
+
+    run = load_run(path)
+    if run.system not in registry.SYSTEMS:
+        known = ", ".join(registry.SYSTEMS)
+        raise InputError(f"{path}: made by the system {run.system!r}, expected one of {known}")
+    return registry.load(run.system)

@@ -1,0 +1,246 @@
+"""The verbs of the command line and their flags; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxhead.app.flags import Verb, define_view
+
+LARGEST_SIDE = 2048
+
+
+def _common(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "assets",
+        None,
+        "folder of third-party models; else $JAXHEAD_ASSETS, else the user cache",
+        flag_values=values,
+    )
+
+
+def _device_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "devices",
+        None,
+        "how many devices to use; on a CPU so many host devices are made (default: all, one CPU)",
+        lower_bound=1,
+        upper_bound=4096,
+        flag_values=values,
+    )
+
+
+def _size(values: flags.FlagValues, default: int | None, text: str) -> None:
+    flags.DEFINE_integer(
+        "size", default, text, lower_bound=16, upper_bound=LARGEST_SIDE, flag_values=values
+    )
+
+
+def _capture(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("out", None, "the capture folder to make", flag_values=values)
+    _size(values, 512, "side of the stored square frames in pixels")
+    flags.DEFINE_float(
+        "fps",
+        25.0,
+        "frames a second to resample to",
+        lower_bound=1.0,
+        upper_bound=120.0,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "check",
+        False,
+        "only report how suitable the video is, with advice per finding; with --out, report and "
+        "then capture",
+        flag_values=values,
+    )
+    _common(values)
+
+
+def _synthesize(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("out", None, "the capture folder to make", flag_values=values)
+    _size(values, 128, "side of the square frames in pixels")
+    flags.DEFINE_integer(
+        "frames",
+        250,
+        "how many frames, 25 a second",
+        lower_bound=10,
+        upper_bound=100_000,
+        flag_values=values,
+    )
+    _seed(values, 0, "of the speech, the motion and the textures")
+
+
+def _train(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "out", None, "the run folder; one that exists is resumed", flag_values=values
+    )
+    flags.DEFINE_string(
+        "preset", None, "the configuration to start from (default: default)", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "set", [], "override one field, a.b=value; may be repeated", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "steps", None, "train for so many steps in all", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_float(
+        "minutes",
+        None,
+        "train for about so long: measured after compiling, then fixed as a number of steps",
+        lower_bound=0.01,
+        upper_bound=1e6,
+        flag_values=values,
+    )
+    _seed(values, None, "of the initial weights and of every random choice (default 0)")
+    _device_flags(values)
+    _common(values)
+
+
+def _seed(values: flags.FlagValues, default: int | None, of_what: str) -> None:
+    flags.DEFINE_integer(
+        "seed",
+        default,
+        f"seed {of_what}",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
+        flag_values=values,
+    )
+
+
+def _render(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "out", None, "OUT.mp4 for a video, FOLDER/ for a PNG sequence", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "format",
+        None,
+        ["mp4", "png"],
+        "what to write (default: png for a folder, else mp4)",
+        flag_values=values,
+    )
+    flags.DEFINE_enum("split", "test", ["test", "train", "all"], "which frames", flag_values=values)
+    flags.DEFINE_integer(
+        "frames", None, "at most so many frames of it", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_float(
+        "orbit",
+        None,
+        "swing the camera once by ± so many degrees around the head",
+        lower_bound=-180.0,
+        upper_bound=180.0,
+        flag_values=values,
+    )
+    define_view("view", "turn the camera around the head: YAW,PITCH in degrees", values)
+    flags.DEFINE_string(
+        "expression_from", None, "a capture whose expressions drive the head", flag_values=values
+    )
+    flags.DEFINE_string(
+        "pose_from", None, "a capture whose head poses are used", flag_values=values
+    )
+    flags.DEFINE_bool("neutral", False, "hold the neutral expression", flag_values=values)
+    flags.DEFINE_string(
+        "background",
+        None,
+        "an image file, a colour (name or #rrggbb) or transparent (default: the capture's own)",
+        flag_values=values,
+    )
+    flags.DEFINE_bool("side_by_side", False, "show the true frame beside it", flag_values=values)
+    flags.DEFINE_string(
+        "audio", None, "a sound file that replaces the capture's sound", flag_values=values
+    )
+    flags.DEFINE_string("meshes", None, "a folder to make for the posed meshes", flag_values=values)
+    flags.DEFINE_enum(
+        "mesh_format", "ply", ["ply", "obj", "glb"], "their file format", flag_values=values
+    )
+    flags.DEFINE_string(
+        "capture", None, "the run's capture, where it has moved", flag_values=values
+    )
+    _size(values, None, "side of the rendered square in pixels (default: the capture's)")
+    _device_flags(values)
+
+
+def _evaluate(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("json", None, "also write the scores to this JSON file", flag_values=values)
+    flags.DEFINE_string(
+        "out",
+        None,
+        "a folder to make for table and pictures (default: RUN/evaluation, replaced each time)",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "capture", None, "the run's capture, where it has moved", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "frames",
+        None,
+        "score at most so many held-out frames, evenly spread",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "force", False, "replace results of an earlier evaluation", flag_values=values
+    )
+    _device_flags(values)
+    _common(values)
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "capture",
+            "measure a video of a head: frames, mesh, pose, expression, masks, sound",
+            "VIDEO --out CAPTURE [flags]",
+            (
+                "jaxhead capture talk.mp4 --check",
+                "jaxhead capture talk.mp4 --out talk --size 256",
+            ),
+            "jaxhead.app.capture",
+            _capture,
+            ("VIDEO",),
+        ),
+        Verb(
+            "synthesize",
+            "make a capture of a procedural head, with the truth beside it",
+            "--out CAPTURE [flags]",
+            ("jaxhead synthesize --out head --frames 250 --size 128",),
+            "jaxhead.app.synthesize",
+            _synthesize,
+            (),
+        ),
+        Verb(
+            "train",
+            "train a system on a capture; resumes a run that exists",
+            "SYSTEM CAPTURE [CAPTURE ...] --out RUN [flags]",
+            (
+                "jaxhead train avatar talk --out run --minutes 10",
+                "jaxhead train avatar talk --out run --steps 6000 --set field.levels=12",
+            ),
+            "jaxhead.app.train",
+            _train,
+            ("SYSTEM", "CAPTURE..."),
+        ),
+        Verb(
+            "render",
+            "render a run: held-out frames, other views, expressions, poses, backgrounds",
+            "RUN --out OUT.mp4 [flags]",
+            (
+                "jaxhead render run --out heldout.mp4 --side-by-side",
+                "jaxhead render run --out turn.mp4 --view -20,5 --background white",
+                "jaxhead render run --out cutout/ --background transparent",
+            ),
+            "jaxhead.app.render",
+            _render,
+            ("RUN",),
+        ),
+        Verb(
+            "evaluate",
+            "score a run on its held-out frames, beside simple baselines",
+            "RUN [flags]",
+            ("jaxhead evaluate run", "jaxhead evaluate run --json scores.json"),
+            "jaxhead.app.evaluate",
+            _evaluate,
+            ("RUN",),
+        ),
+    )
+}
