@@ -1,0 +1,57 @@
+"""Placing arrays for `jax.pmap`: one copy per device, or one slice per device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxhead.training.system import AXIS_NAME
+
+Tree = Any
+
+
+def _sharding(devices: Sequence[jax.Device]) -> jax.sharding.NamedSharding:
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS_NAME))
+
+
+def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """The leaves with a leading device axis, one copy on each of `devices`.
+
+    The arrays have the sharding that pmap wants, so no dispatch moves them again. Each device gets
+    buffers
+    of its own: nothing aliases the caller's arrays, which a donation could otherwise change.
+    """
+    sharding = _sharding(devices)
+
+    def place(x):
+        host = np.asarray(x)
+        parts = [jax.device_put(np.array(host[None], copy=True), device) for device in devices]
+        shape = (len(devices), *host.shape)
+        return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
+    return jax.tree.map(place, tree)
+
+
+def split(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """NumPy leaves of shape (devices, ...) as arrays whose i-th row lies on the i-th device."""
+    sharding = _sharding(devices)
+
+    def place(x):
+        parts = [jax.device_put(x[i : i + 1], device) for i, device in enumerate(devices)]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
+
+    return jax.tree.map(place, tree)
+
+
+def first(tree: Tree) -> Tree:
+    """The copy on the first device, without its device axis, as arrays on that one device."""
+    return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
+
+
+def first_to_host(tree: Tree) -> Tree:
+    """The copy on the first device as NumPy arrays that no later donation can change."""
+    return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data[0], copy=True), tree)

@@ -1,0 +1,297 @@
+"""The compiled training step: the only module that calls `jax.pmap`.
+
+One dispatch runs up to `steps_per_dispatch` optimiser steps in a loop on the device. How many is
+an argument, so the last, shorter dispatch of a run needs no second compilation; the loop stops by
+itself before a step whose loss or gradient is not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxhead.files.errors import InputError
+from jaxhead.training.state import TrainState, make_optimizer, root_key, stream, variables_of
+from jaxhead.training.system import AXIS_NAME, Shard, Stage, Update, Variables
+
+Tree = Any
+
+
+def shard_size(name: str, batch: int, devices: int) -> int:
+    """Examples per device; InputError when the global batch cannot be split evenly."""
+    if batch % devices:
+        raise InputError(
+            f"feed {name}: the global batch of {batch} examples cannot be split over {devices} "
+            f"devices; expected a multiple of {devices}"
+        )
+    return batch // devices
+
+
+def mean_over_devices(tree: Tree, devices: int) -> Tree:
+    """The mean over the device axis; nothing at all on one device, where a collective only costs
+    time.
+    """
+    return tree if devices == 1 else lax.pmean(tree, AXIS_NAME)
+
+
+def consistent_state(old: Tree, new: Tree, devices: int) -> Tree:
+    """`new`, made equal on all devices: floating leaves averaged, others maximised; untouched
+    leaves skipped.
+    """
+    if devices == 1:
+        return new
+
+    def reduce(before, after):
+        if before is after:
+            return after
+        if jnp.issubdtype(after.dtype, jnp.inexact):
+            return lax.pmean(after, AXIS_NAME)
+        if after.dtype == jnp.bool_:
+            return lax.pmax(after.astype(jnp.int32), AXIS_NAME).astype(jnp.bool_)
+        return lax.pmax(after, AXIS_NAME)
+
+    return jax.tree.map(reduce, old, new)
+
+
+def all_finite(tree: Tree) -> jax.Array:
+    """() bool: no floating leaf holds a NaN or an infinity."""
+    finite = jnp.bool_(True)
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
+def sample_batch(
+    stage: Stage, arrays: Mapping[str, Tree], rows: Mapping[str, Tree], key, step, devices: int
+) -> dict[str, Tree]:
+    """This device's batch of every training feed. `devices` counts those of all processes."""
+    batch = {}
+    for name, feed in stage.feeds.items():
+        if name == "validate":
+            continue
+        count = shard_size(name, feed.batch, devices)
+        offset = lax.axis_index(AXIS_NAME).astype(jnp.int32) * count
+        shard = Shard(offset=offset, count=count, total=feed.batch)
+        feed_key = stream(key, f"feed/{name}")
+        batch[name] = feed.sample(arrays[name], rows.get(name), feed_key, step, shard)
+    return batch
+
+
+def _gradient(update: Update, variables: Variables, outputs, pullback, batch, key, step):
+    """Loss, (metrics, state) and gradient in the player's params, also through the shared outputs.
+    """
+
+    def objective(params, outputs):
+        seen = variables.replace(params={**variables.params, update.player: params})
+        return update.loss(seen, outputs, batch, key, step)
+
+    params = variables.params[update.player]
+    if pullback is None:
+        (loss, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params, outputs)
+        return loss, aux, gradient
+    (loss, aux), (gradient, cotangent) = jax.value_and_grad(
+        objective, argnums=(0, 1), has_aux=True, allow_int=True
+    )(params, outputs)
+    through = pullback(cotangent)[0][update.player]
+    return loss, aux, jax.tree.map(jnp.add, gradient, through)
+
+
+def _apply(stage: Stage, update: Update, prefix: str, total, devices: int, frozen):
+    """One player's update as a function (state, forward, batch, key) -> (state, metrics, gradient
+    is finite).
+    """
+
+    def run(state: TrainState, forward, batch, key):
+        outputs, pullback = forward
+        variables = variables_of(state, frozen)
+        loss, (metrics, new), gradient = _gradient(
+            update, variables, outputs, pullback, batch, key, state.step
+        )
+        metrics = {f"{prefix}{name}": jnp.float32(value) for name, value in metrics.items()}
+        metrics = {f"{prefix}loss": jnp.float32(loss)} | metrics
+        gradient, metrics = mean_over_devices((gradient, metrics), devices)
+        finite = all_finite(gradient)
+        params = state.params[update.player]
+        optimizer = make_optimizer(stage, update.player, total)
+        change, moments = optimizer.update(gradient, state.opt_state[update.player], params)
+        params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, change)
+        state = state.replace(
+            params={**state.params, update.player: params},
+            opt_state={**state.opt_state, update.player: moments},
+            state=consistent_state(state.state, new, devices),
+        )
+        return state, metrics, finite
+
+    return run
+
+
+def _average(stage: Stage, state: TrainState) -> TrainState:
+    """The moving averages after a step; young ones follow faster, by min(decay, (1 + t) / (10 +
+    t)).
+    """
+    step = state.step.astype(jnp.float32)
+    ema = {}
+    for player, decay in stage.ema.items():
+        keep = jnp.minimum(jnp.float32(decay), (1.0 + step) / (10.0 + step))
+
+        def mix(old, new, keep=keep):
+            return (keep * old + (1.0 - keep) * new).astype(old.dtype)
+
+        ema[player] = jax.tree.map(mix, state.ema[player], state.params[player])
+    return state.replace(ema=ema)
+
+
+def _refresh(stage: Stage, state: TrainState, batch, key, frozen, devices: int) -> TrainState:
+    system = stage.system
+    if system.refresh is None:
+        return state
+    refresh = system.refresh
+
+    def run(_):
+        new = refresh(variables_of(state, frozen), batch, stream(key, "refresh"), state.step)
+        return consistent_state(state.state, lax.stop_gradient(new), devices)
+
+    if system.refresh_every == 1:
+        return state.replace(state=run(None))
+    due = state.step % system.refresh_every == 0
+    return state.replace(state=lax.cond(due, run, lambda _: state.state, None))
+
+
+def _forward(stage: Stage, state: TrainState, batch, key, frozen, devices: int):
+    """State after the shared forward pass, and (outputs, pullback to the params of all players)."""
+    system = stage.system
+    if system.forward is None:
+        return state, (None, None)
+    variables = variables_of(state, frozen)
+    forward = system.forward
+
+    def shared(params):
+        seen = variables.replace(params=params)
+        return forward(seen, batch, stream(key, "forward"), state.step)
+
+    outputs, pullback, new = jax.vjp(shared, variables.params, has_aux=True)
+    state = state.replace(state=consistent_state(state.state, new, devices))
+    return state, (outputs, pullback)
+
+
+def one_step(stage: Stage, state: TrainState, frozen, batch, key, total, devices: int):
+    """One optimiser step of all players on this device's batch.
+
+    Returns:
+      (state, metrics {name: () float32}, () bool whether every loss and gradient was finite). When
+      not, the state is the given one. A player that has no update at this step reports 0 and
+      `PLAYER/ran` = 0.
+    """
+    before = state
+    state = _refresh(stage, state, batch, key, frozen, devices)
+    state, forward = _forward(stage, state, batch, key, frozen, devices)
+    several = len(stage.system.updates) > 1
+    metrics, losses, finite = {}, jnp.float32(0), jnp.bool_(True)
+    for index, update in enumerate(stage.system.updates):
+        prefix = f"{update.player}/" if several else ""
+        run = _apply(stage, update, prefix, total, devices, frozen)
+        update_key = stream(key, f"update/{index}")
+        if update.every == 1 and update.start == 0:
+            state, terms, good = run(state, forward, batch, update_key)
+        else:
+            due = (before.step >= update.start) & (before.step % update.every == 0)
+            state, terms, good = _conditional(run, due, state, forward, batch, update_key)
+            metrics[f"{prefix}ran"] = due.astype(jnp.float32)
+        loss = terms[f"{prefix}loss"]
+        finite &= good & jnp.isfinite(loss)
+        losses += loss
+        metrics |= terms
+    metrics["loss"] = losses
+    state = _average(stage, state)
+    state = state.replace(step=state.step + 1)
+    # Selecting in the same fusion that writes the update costs no extra pass over memory.
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before)
+    return state, metrics, finite
+
+
+def _conditional(run: Callable, due, state, forward, batch, key):
+    """`run` where `due`, else the same state, zero metrics and no complaint."""
+    shapes = jax.eval_shape(lambda s: run(s, forward, batch, key)[1], state)
+
+    def skip(state):
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), jnp.bool_(True)
+
+    return lax.cond(due, lambda s: run(s, forward, batch, key), skip, state)
+
+
+def build_step(stage: Stage, *, seed: int, devices: Sequence[jax.Device], steps_per_dispatch: int):
+    """The pmapped training step of a stage.
+
+    Args:
+      stage: the recipe; every feed's batch must divide by the devices of all processes.
+      seed: of the run, any int.
+      devices: the local devices.
+      steps_per_dispatch: most steps of one dispatch, K.
+
+    Returns:
+      step(state, stopped, frozen, arrays, rows, count, total, root) -> (state, stopped, metrics),
+      all with a leading device axis; state and stopped are donated. rows: {feed: pytree (K,
+      examples, ...)} of the feeds with a host stream. count () int32 <= K: the steps to run. total
+      () int32: steps of the stage, for schedules. stopped () bool: a step was not finite; nothing
+      runs any more. metrics: {name: (K,) float32}, row i of the i-th step of the dispatch (the row
+      of a stopping step is the last), and "stopped" once more, which is not donated.
+      Second result: the key data of the run, to be replicated, for `root`.
+    """
+    everywhere = len(devices) * jax.process_count()
+    for name, feed in stage.feeds.items():
+        shard_size(name, feed.batch, everywhere)
+    root_data = np.asarray(jax.random.key_data(root_key(seed, stage.name)))
+
+    def dispatch(state, stopped, frozen, arrays, rows, count, total, root):
+        root = jax.random.wrap_key_data(root)
+
+        def body_step(state, index):
+            key = jax.random.fold_in(root, state.step)
+            row = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, index, 0, False), rows)
+            batch = sample_batch(stage, arrays, row, key, state.step, everywhere)
+            return one_step(stage, state, frozen, batch, key, total, everywhere)
+
+        shapes = jax.eval_shape(body_step, state, jnp.int32(0))[1]
+        buffers = {name: jnp.zeros((steps_per_dispatch,), x.dtype) for name, x in shapes.items()}
+
+        def body(carry):
+            index, state, _, buffers = carry
+            state, metrics, finite = body_step(state, index)
+            buffers = {name: buffers[name].at[index].set(metrics[name]) for name in buffers}
+            return index + 1, state, ~finite, buffers
+
+        carry = (jnp.int32(0), state, stopped, buffers)
+        _, state, stopped, buffers = lax.while_loop(
+            lambda c: (c[0] < count) & ~c[2], body, carry
+        )
+        return state, stopped, buffers | {"stopped": stopped}
+
+    mapped = jax.pmap(dispatch, axis_name=AXIS_NAME, devices=list(devices), donate_argnums=(0, 1))
+    return mapped, root_data
+
+
+def build_validate(stage: Stage, *, seed: int, devices: Sequence[jax.Device]):
+    """The pmapped validation of a stage: (variables, arrays, rows) -> metrics, the same batch
+    every time.
+    """
+    system, feed = stage.system, stage.feeds["validate"]
+    assert system.validate is not None
+    validate = system.validate
+    everywhere = len(devices) * jax.process_count()
+    count = shard_size("validate", feed.batch, everywhere)
+
+    def run(state, frozen, arrays, rows):
+        key = stream(root_key(seed, stage.name), "validate")
+        offset = lax.axis_index(AXIS_NAME).astype(jnp.int32) * count
+        shard = Shard(offset=offset, count=count, total=feed.batch)
+        batch = feed.sample(arrays, rows, stream(key, "feed"), jnp.int32(0), shard)
+        metrics = validate(variables_of(state, frozen, ema=True), batch, stream(key, "loss"))
+        return mean_over_devices(metrics, everywhere)
+
+    return jax.pmap(run, axis_name=AXIS_NAME, devices=list(devices))
