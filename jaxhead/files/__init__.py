@@ -1,1 +1,1 @@
-"""Files: restricted readers, media, the asset store, atomic writes and the one error for bad input."""
+"""Files: restricted readers, media, the asset store, atomic writes, the error for bad input."""

@@ -1,0 +1,159 @@
+"""Sound: mono float32 samples out of videos, WAV and FLAC files, and 16-bit WAV files."""
+
+import os
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxhead.files.atomic import new_file
+from jaxhead.files.containers import (
+    VIDEO_KINDS,
+    Media,
+    decoded_frames,
+    explain,
+    local_file,
+    open_media,
+)
+from jaxhead.files.errors import InputError
+
+_WHAT = "sound (wav, flac) or a video (mp4, mov, mkv, webm, avi)"
+_MAX_SECONDS = 2 * 3600
+# Time stamps of sound jitter by their resolution; a larger step is a hole or an overlap.
+_JITTER = 0.05
+
+
+def read_audio(path: str | os.PathLike, *, rate: int = 16000) -> np.ndarray | None:
+    """The sound of a file as float32 (S,) mono samples in [-1, 1] at `rate` per second.
+
+    For a video sample 0 belongs to the first frame's time (a track that begins later is preceded by
+    silence, one that begins earlier loses its head), so that frame t is centred on sample t / fps *
+    rate. Channels are averaged. A 16-bit WAV at this rate is read without PyAV.
+
+    Args:
+        path: a WAV or FLAC file, or a video.
+        rate: samples per second of the result.
+
+    Returns:
+        The samples, or None for a video without a sound track. A WAV without samples gives shape
+        (0,).
+
+    Raises:
+        InputError: missing, of another kind, damaged, cut off, with values that are not finite, or
+            longer than two hours.
+    """
+    if not 1000 <= rate <= 192_000:
+        raise InputError(f"rate is {rate}, expected 1000 to 192000 samples per second")
+    samples = _read_plain_wav(local_file(path, _WHAT), rate)
+    if samples is not None:
+        return samples
+    with open_media(path, kinds=(*VIDEO_KINDS, "wav", "flac"), what=_WHAT) as media:
+        if not media.container.streams.audio:
+            return None
+        samples = _collect(media, rate)
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path}: holds samples that are not finite")
+    return np.clip(samples, -1.0, 1.0)
+
+
+def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
+    """The samples of a 16-bit PCM WAV at `rate`, None for any other file."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels = file.getsampwidth(), file.getnchannels()
+            if width != 2 or file.getframerate() != rate:
+                return None
+            frames, held = file.getnframes(), path.stat().st_size // (2 * channels)
+            if frames > held:
+                raise InputError(
+                    f"{path}: cut off at second {held / rate:.2f} of {frames / rate:.2f}"
+                )
+            if frames > _MAX_SECONDS * rate:
+                raise InputError(f"{path}: {frames / rate:.0f} s, expected at most {_MAX_SECONDS}")
+            data = np.frombuffer(file.readframes(frames), "<i2")
+    except (wave.Error, EOFError, OSError, ValueError):
+        return None  # FFmpeg says what is wrong with it, or reads what this module does not know
+    samples = data[: data.size // channels * channels].reshape(-1, channels).astype(np.float32)
+    return samples.mean(axis=1, dtype=np.float32) / np.float32(32768.0)
+
+
+def _collect(media: Media, rate: int) -> np.ndarray:
+    """All samples at `rate`, placed by their time stamps relative to the first picture."""
+    origin = _start(media)
+    chunks: list[np.ndarray] = []
+    count = 0
+    for time, samples in _resampled(media, rate):
+        if time is not None:
+            ahead = round((time - origin) * rate) - count
+            if ahead > (_JITTER * rate if chunks else 0):
+                _bound(media, count + ahead, rate)
+                chunks.append(np.zeros(ahead, np.float32))
+                count += ahead
+            elif ahead < (-_JITTER * rate if chunks else 0):
+                samples = samples[-ahead:]
+        if samples.size:
+            chunks.append(samples)
+            count += samples.size
+            _bound(media, count, rate)
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+
+
+def _bound(media: Media, count: int, rate: int) -> None:
+    if count > _MAX_SECONDS * rate:
+        raise InputError(f"{media.path}: more than {_MAX_SECONDS} s of sound")
+
+
+def _start(media: Media) -> float:
+    """Time of the first picture in seconds, or of the first sample where there is no picture."""
+    streams = media.container.streams
+    for stream in (*streams.video, *streams.audio):
+        if stream.start_time is not None and stream.time_base:
+            return float(stream.start_time * stream.time_base)
+    return 0.0
+
+
+def _resampled(media: Media, rate: int) -> Iterator[tuple[float | None, np.ndarray]]:
+    """(seconds or None, mono float32 samples) in stored order."""
+    import av
+
+    stream = media.container.streams.audio[0]
+    if stream.codec_context is None:
+        raise InputError(f"{media.path}: its audio codec is unknown to this FFmpeg")
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+    for frame in decoded_frames(media, stream):
+        time = frame.time
+        try:
+            pieces = resampler.resample(frame)
+        except Exception as error:
+            raise InputError(
+                f"{media.path}: sound changes its kind at second {time or 0:.2f} ({explain(error)})"
+            ) from error
+        for piece in pieces:
+            yield time, piece.to_ndarray()[0]
+            time = None
+    for piece in resampler.resample(None):
+        yield None, piece.to_ndarray()[0]
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
+    """Writes mono samples as a 16-bit WAV at once, replacing a former file.
+
+    Args:
+        path: the file.
+        samples: (S,) float in [-1, 1]; values beyond are clipped.
+        rate: samples per second.
+    """
+    samples = np.asarray(samples, np.float32)
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise ValueError(f"samples have shape {samples.shape}, expected finite values of (S,)")
+    data = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    with (
+        new_file(path, overwrite=True, needed=len(data) + 44) as temporary,
+        open(temporary, "wb") as stream,
+        wave.open(stream, "wb") as file,
+    ):
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(int(rate))
+        file.writeframes(data)
