@@ -233,9 +233,7 @@ class CaptureWriter:
             "interpolated": _listed(arrays["status"], INTERPOLATED, reasons),
             "dropped": _listed(arrays["status"], DROPPED, reasons),
             **dict(extra or {}),
-            "files": {
-                name: file_digest(self.folder / name) for name in _file_names(self.folder)
-            },
+            "files": {name: file_digest(self.folder / name) for name in _file_names(self.folder)},
         }
         text = json.dumps(info, indent=1, allow_nan=False)
         (self.folder / "capture.json").write_text(text + "\n", encoding="utf-8")

@@ -103,8 +103,9 @@ def read_info(folder: pathlib.Path) -> dict[str, Any]:
         "fps": lambda v: isinstance(v, (int, float)) and 0 < v < 1000,
         "size": lambda v: isinstance(v, list) and len(v) == 2 and all(type(x) is int for x in v),
         "audio_rate": lambda v: type(v) is int and 0 < v < 1_000_000,
-        "split": lambda v: isinstance(v, dict)
-        and all(_is_ids(v.get(part)) for part in ("train", "test")),
+        "split": lambda v: (
+            isinstance(v, dict) and all(_is_ids(v.get(part)) for part in ("train", "test"))
+        ),
     }
     for name, valid in checks.items():
         if name not in info or not valid(info[name]):

@@ -1,0 +1,100 @@
+"""Soft masks of person, head and torso.
+
+The person comes from the selfie segmenter, whose 256 x 256 confidence is sharpened by a guided filter
+on the frame (He, Sun and Tang 2013). The head is the person above a curve under the tracked head: the
+projected closed head decides on skin, and beside and below the chin the colours of the clip's own hair
+and clothes do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from jaxhead.captures.crop import resize
+
+_WORK_LIMIT = 512
+
+
+def person_mask(frame: np.ndarray, confidence: np.ndarray, *, epsilon: float = 1e-3) -> np.ndarray:
+    """(S, S) float32 soft person mask in [0, 1].
+
+    Args:
+      frame: (S, S, 3) uint8.
+      confidence: (C, C) float32 in [0, 1] from the segmenter.
+      epsilon: colour variance below which the filter only smooths.
+    """
+    size = frame.shape[0]
+    coarse = resize_float(confidence, size)
+    radius = max(2, round(size / 64))
+    refined = guided_filter(frame.astype(np.float32) / 255, coarse, radius, epsilon)
+    # The segmenter is sure of the inside and of the outside; only its border follows the picture.
+    refined = np.where(coarse > 0.98, np.maximum(refined, coarse), refined)
+    refined = np.where(coarse < 0.02, np.minimum(refined, coarse), refined)
+    return np.clip((refined - 0.1) / 0.8, 0.0, 1.0).astype(np.float32)
+
+
+def guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
+    """(H, W) `values` as the locally affine function of the colours of `guide` that fits them best.
+
+    Args:
+      guide: (H, W, 3) float32 in [0, 1]; values: (H, W) float32.
+      radius: of the window in pixels; epsilon: ridge on the colour covariance.
+    """
+
+    def mean(array: np.ndarray) -> np.ndarray:
+        return uniform_filter(array, (2 * radius + 1, 2 * radius + 1), mode="nearest", axes=(0, 1))
+
+    centre, average = mean(guide), mean(values)
+    products = mean((guide[..., :, None] * guide[..., None, :]).reshape(*values.shape, 9))
+    covariance = products.reshape(*values.shape, 3, 3) - centre[..., :, None] * centre[..., None, :]
+    cross = mean(guide * values[..., None]) - centre * average[..., None]
+    slope = solve3(covariance + epsilon * np.eye(3, dtype=np.float32), cross)
+    offset = average - (slope * centre).sum(-1)
+    return (mean(slope) * guide).sum(-1) + mean(offset)
+
+
+def solve3(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solutions (..., 3) of symmetric positive (..., 3, 3) systems by cofactors."""
+    a, b, c = (matrix[..., i, :] for i in range(3))
+    first, second, third = np.cross(b, c), np.cross(c, a), np.cross(a, b)
+    determinant = (a * first).sum(-1, keepdims=True)
+    cofactors = np.stack([first, second, third], -1)
+    return (cofactors * right[..., None, :]).sum(-1) / determinant
+
+
+def head_share(pixels: np.ndarray, size: int) -> np.ndarray:
+    """(S, S) float32 in [0, 1]: how far a pixel lies above the line under the head.
+
+    Args:
+      pixels: (468, 2) face landmarks in stored pixels.
+      size: side of the picture.
+    """
+    top, chin = pixels[10], pixels[152]
+    down = (chin - top) / max(np.linalg.norm(chin - top), 1e-6)
+    length = np.linalg.norm(chin - top)
+    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    below = (grid - chin) @ down / length
+    return (1 / (1 + np.exp((below - 0.30) / 0.03))).astype(np.float32)
+
+
+def split_masks(person: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """(S, S, 3) uint8 person, head and torso; head and torso sum to the person."""
+    masks = np.stack([person, person * head, person * (1 - head)], -1)
+    return np.round(np.clip(masks, 0, 1) * 255).astype(np.uint8)
+
+
+def resize_float(values: np.ndarray, size: int) -> np.ndarray:
+    """(size, size) float32 of square `values` in [0, 1], smooth when enlarged."""
+    from PIL import Image
+
+    if values.shape[0] == size:
+        return values
+    image = Image.fromarray(values.astype(np.float32), mode="F")
+    kind = Image.Resampling.BICUBIC if size > values.shape[0] else Image.Resampling.BOX
+    return np.clip(np.asarray(image.resize((size, size), kind)), 0, 1)
+
+
+def segment(segmenter, frame: np.ndarray) -> np.ndarray:
+    """(256, 256) float32 confidence for a square uint8 frame from a `PersonSegmenter`."""
+    return segmenter.confidence(resize(frame, segmenter.SIDE))
