@@ -73,7 +73,6 @@ def evaluate(
             if truth is None:
                 truth = Truth(_capture_of(stream), read_face)
                 wanted = tuple(int(frame) for frame in stream.frame_ids)
-                report["frames"] = len(wanted)
             keep = rows if mode == "test" else None
             with Counter(f"score {mode}", len(wanted)) as counter:
                 pictures = _pictures(stream, wanted, keep, truth)

@@ -185,7 +185,7 @@ def _sound(stream: RenderStream, outputs: Outputs) -> tuple[np.ndarray | None, l
 @contextlib.contextmanager
 def _picture_writer(stream: RenderStream, outputs: Outputs, sound) -> Iterator:
     if outputs.kind == "mp4":
-        from jaxhead.files.video import VideoWriter
+        from jaxhead.files.video_writer import VideoWriter
 
         with VideoWriter(outputs.path, stream.fps, audio=sound, audio_rate=AUDIO_RATE) as writer:
             yield writer.write

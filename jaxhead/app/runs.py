@@ -14,10 +14,11 @@ def system_of_run(path: str | os.PathLike) -> ModuleType:
     Raises:
         InputError: no run, a damaged one, of another version, or of a system unknown here.
     """
-    from jaxhead.systems import registry
     from jaxhead.training.runs import load_run
 
     run = load_run(path)
+    from jaxhead.systems import registry
+
     if run.system not in registry.SYSTEMS:
         known = ", ".join(registry.SYSTEMS)
         raise InputError(f"{path}: made by the system {run.system!r}, expected one of {known}")

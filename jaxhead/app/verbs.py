@@ -29,15 +29,15 @@ def _device_flags(values: flags.FlagValues) -> None:
     )
 
 
-def _size(values: flags.FlagValues, default: int | None, text: str) -> None:
+def _size(values: flags.FlagValues, default: int | None, text: str, *, smallest: int = 16) -> None:
     flags.DEFINE_integer(
-        "size", default, text, lower_bound=16, upper_bound=LARGEST_SIDE, flag_values=values
+        "size", default, text, lower_bound=smallest, upper_bound=LARGEST_SIDE, flag_values=values
     )
 
 
 def _capture(values: flags.FlagValues) -> None:
     flags.DEFINE_string("out", None, "the capture folder to make", flag_values=values)
-    _size(values, 512, "side of the stored square frames in pixels")
+    _size(values, 512, "side of the stored square frames in pixels", smallest=64)
     flags.DEFINE_float(
         "fps",
         25.0,

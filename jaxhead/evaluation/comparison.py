@@ -43,7 +43,7 @@ def score_pictures(
     reason: str = "",
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Returns the block of scores of a stream: image, person, face and the landmark figures.
+    """Returns the block of scores of a stream: frames, image, person, face, landmark figures.
 
     Args:
         truth: the capture's side.
@@ -58,7 +58,7 @@ def score_pictures(
         if truth.read_face is not None:
             faces.append(face_errors(truth.read_face(to_uint8(picture)), truth.face(frame)))
         progress()
-    return {**mean_scores(scores), **mean_errors(faces, reason)}
+    return {"frames": len(scores), **mean_scores(scores), **mean_errors(faces, reason)}
 
 
 def baseline_pictures(

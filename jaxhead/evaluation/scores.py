@@ -28,12 +28,11 @@ def face_mask(
     Args:
         landmarks: (L,2) pixels; of MediaPipe's 478 the irises are ignored (L > 468).
         size: (H, W) in pixels.
-        dilation: by how much the hull grows away from its centre, as a share of its diagonal.
+        dilation: by how much the hull's edges move outwards, as a share of its box's diagonal.
 
     Returns:
         (H,W) bool; all False where fewer than three landmarks are finite or all lie on a line.
     """
-    from PIL import Image, ImageDraw
     from scipy.spatial import ConvexHull, QhullError
 
     points = np.asarray(landmarks, np.float64)[:FACE_LANDMARKS, :2]
@@ -42,17 +41,16 @@ def face_mask(
     if len(points) < 3:
         return np.zeros(size, bool)
     try:
-        hull = points[ConvexHull(points).vertices]
+        edges = ConvexHull(points).equations
     except QhullError:
         return np.zeros(size, bool)
-    offsets = hull - hull.mean(axis=0)
-    reach = dilation * float(np.linalg.norm(np.ptp(hull, axis=0)))
-    lengths = np.linalg.norm(offsets, axis=1, keepdims=True)
-    hull = hull + offsets / np.maximum(lengths, np.finfo(np.float64).tiny) * reach
-    canvas = Image.new("L", (width, height), 0)
-    # PIL draws to pixel centres at integers, our pixel centres lie at +0.5.
-    ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in hull], fill=1)
-    return np.asarray(canvas, bool)
+    reach = dilation * float(np.linalg.norm(np.ptp(points, axis=0)))
+    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
+    inside = np.ones(size, bool)
+    # The hull is where every edge's unit normal (outwards) . point + offset <= 0.
+    for x, y, offset in edges:
+        inside &= y * rows[:, None] + x * columns[None] + offset <= reach
+    return inside
 
 
 def frame_scores(

@@ -36,8 +36,8 @@ def report_table(report: Mapping[str, Any]) -> str:
     """Returns the Markdown table of a report, one row per method, and why cells are empty.
 
     Args:
-        report: {"test": block, "driven": block, "baselines": {name: block}, "frames": count};
-            a block is {"image": {"psnr", "ssim", "l1"}, "person", "face", "landmark_distance",
+        report: {"test": block, "driven": block, "baselines": {name: block}};
+            a block is {"frames": count, "image": {"psnr", "ssim", "l1"}, "person", "face", "landmark_distance",
             ...}, any number of which may be None; a method may be absent.
     """
     lines = [
@@ -54,8 +54,9 @@ def report_table(report: Mapping[str, Any]) -> str:
         reasons.update(dict.fromkeys((block.get("reasons") or {}).values()))
     lines.append("")
     lines.extend(f"– : {reason}" for reason in reasons)
+    count = _look_up(report, ("test", "frames")) or "the"
     lines.append(
-        f"Means over {report.get('frames', 'the')} held-out frames of the frame's own score "
+        f"Means over {count} held-out frames of the frame's own score "
         "(so a PSNR is a mean of decibels)."
     )
     return "\n".join(lines) + "\n"

@@ -1,0 +1,113 @@
+"""`jaxhead train`: a capture becomes a run, or a run goes on."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from jaxhead.app.devices import prepare_jax
+from jaxhead.app.flags import Arguments, UsageError, nearest
+from jaxhead.files.errors import ConfigurationError, InputError
+
+
+def run(arguments: Arguments) -> int:
+    """Trains as the flags say; returns the exit code."""
+    flags = arguments.flags
+    name, *captures = arguments.positionals
+    if not flags.out:
+        raise UsageError("--out is missing")
+    if flags.steps is not None and flags.minutes is not None:
+        raise UsageError("--steps and --minutes contradict each other: give one")
+    out = pathlib.Path(flags.out)
+    system = _system(name)
+    former = _former_run(out, name)
+    config = configuration(system, former, preset=flags.preset, overrides=flags.set)
+    for capture in captures:
+        if not pathlib.Path(capture).is_dir():
+            raise InputError(f"{capture}: no such capture folder; `jaxhead capture` makes one")
+    prepare_jax(flags.devices)
+    from jaxhead.training.progress import Progress
+
+    result = system.train(
+        [pathlib.Path(capture) for capture in captures],
+        out,
+        config=config,
+        seed=flags.seed if flags.seed is not None else former.seed if former else 0,
+        steps=flags.steps,
+        minutes=flags.minutes,
+        devices=flags.devices,
+        progress=Progress(),
+    )
+    return finish(result, out)
+
+
+def configuration(
+    system: ModuleType, former: Any, *, preset: str | None, overrides: Sequence[str]
+) -> Any:
+    """Returns the configuration that the flags ask for.
+
+    It starts from the named preset, else from that of the run that goes on, else from the default.
+
+    Args:
+        system: a system's module.
+        former: the run (`training.runs.Run`) that goes on, or None.
+        preset: name of a preset, or None.
+        overrides: "a.b=value", in order.
+
+    Raises:
+        ConfigurationError: an unknown preset or setting, a value of a wrong type or out of range.
+    """
+    from jaxhead.training.configuration import from_document, override
+
+    presets = system.presets
+    if preset is not None and preset not in presets:
+        hint = nearest(preset, list(presets)) or f", expected one of {', '.join(presets)}"
+        raise ConfigurationError(f"--preset {preset}: no such preset{hint}")
+    config = presets[preset or "default"]()
+    if former is not None and preset is None:
+        config = from_document(type(config), former.config)
+    return override(config, overrides)
+
+
+def finish(result: Any, out: pathlib.Path) -> int:
+    """Says how a training ended; returns the exit code: 0, or 128 + the signal that stopped it.
+
+    Args:
+        result: `training.loop.TrainResult`.
+        out: the run folder.
+    """
+    if result.interrupted:
+        print(
+            f"jaxhead: {result.interrupted}: saved {out} at step {result.step} of {result.steps}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 128 + signal.Signals[result.interrupted].value
+    print(f"{out}: trained {result.steps} steps")
+    return 0
+
+
+def _system(name: str) -> ModuleType:
+    from jaxhead.systems import registry
+
+    if name not in registry.SYSTEMS:
+        known = list(registry.SYSTEMS)
+        hint = nearest(name, known) or f", expected one of {', '.join(known)}"
+        raise UsageError(f"unknown system {name}{hint}")
+    return registry.load(name)
+
+
+def _former_run(out: pathlib.Path, system: str) -> Any:
+    """The run that goes on, or None; anything else that is in the way is refused."""
+    from jaxhead.training.runs import is_run, load_run
+
+    if not is_run(out):
+        return None
+    run = load_run(out)
+    if run.system != system:
+        raise InputError(f"{out}: is a run of the system {run.system}, not of {system}")
+    return run

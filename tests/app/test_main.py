@@ -1,0 +1,194 @@
+"""The command line as a user meets it: exit codes, one-line reasons, nothing half-written."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxhead.app import main as main_module
+from jaxhead.app.main import main
+from jaxhead.files.errors import ConfigurationError, InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _jaxhead(*argv, cwd, timeout=60):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAXHEAD_CACHE": str(cwd / ".cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "jaxhead.app.main", *argv],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def _one_line(result, code):
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("jaxhead: "), result.stderr
+    return lines[0]
+
+
+def test_help_is_quick_and_loads_nothing_heavy(tmp_path):
+    start = time.monotonic()
+    result = _jaxhead("--help", cwd=tmp_path)
+    assert time.monotonic() - start < 3.0  # a loaded machine; alone it takes 0.1 s
+    assert result.returncode == 0 and "jaxhead train avatar" in result.stdout
+    code = (
+        "import sys; from jaxhead.app.main import main; main(['--help']); main(['render', '-h']);"
+        "heavy = {'jax', 'numpy', 'flax', 'mediapipe', 'av'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["trian"], ["trian", "did you mean train"]),
+        (["train", "avatar", "c", "--stesp", "1"], ["did you mean --steps"]),
+        (["train", "avatar", "c"], ["--out is missing"]),
+        (["train", "avatar", "c", "--out", "r", "--steps", "1", "--minutes", "1"], ["contradict"]),
+        (["render", "r", "--out", "o.avi"], ["o.avi", "OUT.mp4"]),
+        (["render", "r", "--out", "o.mp4", "--background", "transparent"], ["alpha"]),
+        (["render", "r", "--out", "o/", "--audio", "a.wav"], ["--audio"]),
+        (["render", "r", "--out", "o.mp4", "--view", "1,2", "--orbit", "3"], ["contradict"]),
+        (["capture", "v.mp4"], ["--out"]),
+        (["synthesize", "--out", "c", "--frames", "-3"], ["--frames", "-3"]),
+    ],
+)
+def test_usage_errors_exit_with_2(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["capture", "no.mp4", "--out", "c"], ["no.mp4"]),
+        (["capture", "v.mp4", "--out", "taken"], ["taken", "exists"]),
+        (["synthesize", "--out", "taken"], ["taken", "exists"]),
+        (["synthesize", "--out", "taken/file"], ["taken/file", "exists"]),
+        (["render", "no_run", "--out", "o.mp4"], ["no_run", "run.json"]),
+        (["render", "taken", "--out", "o.mp4"], ["taken", "run.json"]),
+        (["render", "r", "--out", "taken"], ["taken", "exists"]),
+        (["render", "r", "--out", "o.mp4", "--background", "no.png"], ["no.png", "colour"]),
+        (["render", "r", "--out", "o.mp4", "--background", "wihte"], ["did you mean white"]),
+        (["render", "r", "--out", "o.mp4", "--meshes", "taken"], ["taken", "exists"]),
+        (["render", "r", "--out", "o.mp4", "--audio", "no.wav"], ["no.wav"]),
+        (["evaluate", "no_run"], ["no_run", "run.json"]),
+        (["evaluate", "no_run", "--json", "taken/file"], ["taken/file", "exists"]),
+    ],
+)
+def test_bad_input_exits_with_1(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("kept")
+    (tmp_path / "v.mp4").write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "taken" / "file").read_text() == "kept"
+
+
+def test_a_run_of_another_version_is_refused(capsys, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text('{"format": "jaxhead-run", "version": 99}')
+    for argv in (["render", str(run), "--out", str(tmp_path / "o.mp4")], ["evaluate", str(run)]):
+        assert main(argv) == 1
+        error = capsys.readouterr().err
+        assert "99" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("clip.mp4: cut off"), 1),
+        (ConfigurationError("field.level: no such setting; did you mean field.levels?"), 2),
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "run/x"), 1),
+        (PermissionError(13, "Permission denied", "run/x"), 1),
+    ],
+)
+def test_exit_codes_of_errors(error, code, monkeypatch, capsys):
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr(main_module, "_dispatch", fail)
+    assert main(["render"]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(argv):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main_module, "_dispatch", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["render"])
+
+
+def test_control_characters_and_bytes_in_names_stay_on_one_line(tmp_path):
+    line = _one_line(_jaxhead("capture", "\x1b[31mred\n.mp4", "--out", "c", cwd=tmp_path), 1)
+    assert "\x1b" not in line
+    _one_line(_jaxhead("capture", os.fsdecode(b"\xff\xfe.mp4"), "--out", "c", cwd=tmp_path), 1)
+
+
+MEDIA = {
+    "empty.mp4": b"",
+    "text.mp4": b"this is no video" * 50,
+    "playlist.mp4": b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n",
+    "head_only.mp4": b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + b"\0" * 64,
+    "-dash.mp4": b"no",
+}
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_files_that_are_no_video(name, tmp_path):
+    pytest.importorskip("jaxhead.captures.record")
+    (tmp_path / name).write_bytes(MEDIA[name])
+    for argv in (["capture", name, "--out", "c"], ["capture", name, "--check"]):
+        assert name in _one_line(_jaxhead(*argv, cwd=tmp_path), 1)
+        assert not (tmp_path / "c").exists()
+
+
+def test_ctrl_c_says_one_line(tmp_path):
+    code = (
+        "import signal, sys, time; from jaxhead.app import main\n"
+        "def work(argv):\n print('go', flush=True); time.sleep(60)\n"
+        "main._dispatch = work; main.console()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"go\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130 and error == b"jaxhead: interrupted\n"
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    command = f"{sys.executable} -m jaxhead.app.main --help | true"
+    result = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.stderr == ""
