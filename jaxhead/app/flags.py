@@ -36,6 +36,7 @@ class Verb:
     module: import path of the module whose `run(arguments)` does the work.
     define: adds the verb's flags to a FlagValues.
     positionals: names of the positional arguments; the last may end in "..." for one or more.
+    program: what stands before the name on the command line.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Verb:
     module: str
     define: Callable[[flags.FlagValues], None]
     positionals: tuple[str, ...]
+    program: str = "jaxhead"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +152,7 @@ def help_text(verb: Verb) -> str:
     """Returns the help of one verb: usage, examples, flags with defaults."""
     values = flags.FlagValues()
     verb.define(values)
-    lines = [verb.summary, "", f"usage: jaxhead {verb.name} {verb.usage}", "", "examples:"]
+    lines = [verb.summary, "", f"usage: {verb.program} {verb.name} {verb.usage}", "", "examples:"]
     lines += [f"  {example}" for example in verb.examples]
     lines += ["", "flags (in any order):"]
     for name in sorted(_names(values)):
@@ -216,7 +218,7 @@ def _flag_lines(flag: flags.Flag) -> list[str]:
         kind = flag.flag_type().removeprefix("multi ")
         accepted = getattr(flag.parser, "enum_values", None)
         head = f"  {_shown(flag.name)} {'|'.join(accepted) if accepted else kind.upper()}"
-    default = "" if flag.default in (None, False, []) else f" (default {flag.default_as_str})"
+    default = "" if flag.default in (None, False, []) else f" (default {flag.default})"
     # absl adds the accepted values before, and a line on repeating after, our own sentence.
     text = re.sub(r"^<[^>]*>: |;?\s+repeat this option.*$", "", flag.help, flags=re.DOTALL)
     return [head, f"      {text}{default}"]

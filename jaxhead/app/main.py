@@ -7,6 +7,7 @@ shows its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -35,6 +36,7 @@ _USER_ERRNO = (
 
 def console() -> None:
     """The console script: runs the command line and exits with its code."""
+    private_stderr()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -43,6 +45,16 @@ def console() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+def private_stderr() -> None:
+    """Gives Python a descriptor of its own for stderr.
+
+    What native libraries log to descriptor 2 is caught while they run; our own progress and errors
+    must not be caught with it.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,13 +70,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _dispatch(list(argv))
     except UsageError as error:
-        _complain(f"{error} (see jaxhead {_verb_name(argv)}--help)")
+        complain(f"{error} (see jaxhead {_verb_name(argv)}--help)")
         return 2
     except ConfigurationError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except InputError as error:
-        _complain(str(error))
+        complain(str(error))
         return 1
     except KeyboardInterrupt:
         print("jaxhead: interrupted", file=sys.stderr)
@@ -72,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno not in _USER_ERRNO:
             raise
-        _complain(f"{error.filename or 'output'}: {error.strerror}")
+        complain(f"{error.filename or 'output'}: {error.strerror}")
         return 1
 
 
@@ -127,8 +139,8 @@ def _verb_name(argv: Sequence[str]) -> str:
     return f"{argv[0]} " if argv and argv[0] in verbs.VERBS else ""
 
 
-def _complain(message: str) -> None:
-    """One line on stderr; control characters of hostile file names are shown, not obeyed."""
+def complain(message: str) -> None:
+    """Prints one line on stderr; control characters of hostile file names are shown, not obeyed."""
     line = " ".join(message.split())
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     print(f"jaxhead: {shown}", file=sys.stderr)

@@ -1,0 +1,48 @@
+"""Host devices and the compilation cache, in processes of their own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _run(code, **environment):
+    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAXHEAD_CACHE")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**inherited, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_devices_are_made_and_the_cache_is_filled(tmp_path):
+    code = (
+        "from jaxhead.app.devices import prepare_jax; prepare_jax(3); import jax\n"
+        "import jax.numpy as jnp\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.jit(lambda x: jnp.linalg.svd(x @ x))(jnp.ones((8, 8)))\n"
+        "print(jax.local_device_count())"
+    )
+    result = _run(code, JAXHEAD_CACHE=str(tmp_path))
+    assert result.stdout.strip() == "3", result.stderr
+    assert list((tmp_path / "compiled").iterdir())
+
+
+def test_the_users_own_flags_and_a_closed_home_are_respected(tmp_path):
+    code = (
+        "from jaxhead.app.devices import prepare_jax; prepare_jax(3); import jax\n"
+        "print(jax.local_device_count())"
+    )
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    result = _run(
+        code,
+        JAXHEAD_CACHE=str(blocked),
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+    assert result.stdout.strip() == "2", result.stderr

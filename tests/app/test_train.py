@@ -1,0 +1,113 @@
+"""Which configuration and seed a training gets, and how its end is told."""
+
+import dataclasses
+import json
+import sys
+import types
+
+import pytest
+
+from jaxhead.app import train
+from jaxhead.app.main import main
+from jaxhead.training import runs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    levels: int = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    field: Field = Field()
+    rate: float = dataclasses.field(default=0.5, metadata={"minimum": 0.0, "maximum": 1.0})
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A system that records how it is called."""
+    calls = []
+
+    def toy_train(captures, out, **options):
+        calls.append((captures, out, options))
+        return types.SimpleNamespace(interrupted=toy_train.signal, step=3, steps=9)
+
+    toy_train.signal = None
+    system = types.SimpleNamespace(
+        presets={"default": Config, "small": lambda: Config(field=Field(levels=2))},
+        train=toy_train,
+        calls=calls,
+    )
+    registry = types.SimpleNamespace(SYSTEMS=("toy",), load=lambda name: system)
+    monkeypatch.setitem(sys.modules, "jaxhead.systems.registry", registry)
+    monkeypatch.setattr("jaxhead.systems.registry", registry, raising=False)
+    monkeypatch.setattr(train, "prepare_jax", lambda devices: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c").mkdir()
+    return system
+
+
+def _run_of(path, system="toy", levels=7):
+    runs.create_run(path, system=system, config={"field": {"levels": levels}, "rate": 0.5}, seed=4)
+
+
+def test_presets_and_overrides(toy):
+    argv = ["train", "toy", "c", "--out", "r", "--preset", "small", "--set", "rate=0.25"]
+    assert main([*argv, "--steps", "5", "--seed", "3"]) == 0
+    ((captures, out, options),) = toy.calls
+    assert [str(c) for c in captures] == ["c"] and str(out) == "r"
+    assert options["config"] == Config(field=Field(levels=2), rate=0.25)
+    assert (options["steps"], options["minutes"], options["seed"]) == (5, None, 3)
+
+
+def test_a_run_goes_on_with_its_own_configuration_and_seed(toy, tmp_path):
+    _run_of(tmp_path / "r")
+    assert main(["train", "toy", "c", "--out", "r"]) == 0
+    options = toy.calls[0][2]
+    assert options["config"].field.levels == 7 and options["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["toy", "c", "--set", "field.level=3"], 2, ["field.level", "field.levels"]),
+        (["toy", "c", "--set", "rate=2"], 2, ["rate", "1.0"]),
+        (["toy", "c", "--set", "rate=fast"], 2, ["rate", "fast"]),
+        (["toy", "c", "--preset", "smal"], 2, ["small"]),
+        (["tyo", "c"], 2, ["tyo", "toy"]),
+        (["toy", "nothing"], 1, ["nothing"]),
+    ],
+)
+def test_what_is_wrong_writes_nothing(toy, argv, code, words, capsys, tmp_path):
+    assert main(["train", *argv, "--out", "r"]) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "r").exists() and not toy.calls
+
+
+def test_a_run_of_another_system_or_version_is_refused(toy, tmp_path, capsys):
+    _run_of(tmp_path / "r", system="other")
+    assert main(["train", "toy", "c", "--out", "r"]) == 1
+    assert "other" in capsys.readouterr().err
+    document = json.loads((tmp_path / "r" / "run.json").read_text())
+    (tmp_path / "r" / "run.json").write_text(json.dumps({**document, "version": 99}))
+    assert main(["train", "toy", "c", "--out", "r"]) == 1
+    assert "99" in capsys.readouterr().err
+    for argv in (["render", "r", "--out", "o.mp4"], ["evaluate", "r"]):
+        assert main(argv) == 1
+
+
+def test_a_run_of_an_unknown_system_cannot_be_rendered(toy, tmp_path, capsys):
+    _run_of(tmp_path / "r", system="other")
+    assert main(["render", "r", "--out", "o.mp4"]) == 1
+    assert "other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_training_says_how_to_go_on(toy, capsys, name, code):
+    toy.train.signal = name
+    assert main(["train", "toy", "c", "--out", "r"]) == code
+    error = capsys.readouterr().err
+    assert "step 3 of 9" in error and error.count("\n") == 1
