@@ -106,7 +106,7 @@ def load_goldens(folder, *, system: str = "", module: str = "", **config: Any) -
 
 
 def known_goldens(folder, *, system: str = "", module: str = "", **config: Any) -> list[Golden]:
-    """Like `load_goldens`, but says which are compared and how many, and fails if there are none."""
+    """Like `load_goldens`, but says which and how many are compared; none is a failure."""
     found = load_goldens(folder, system=system, module=module, **config)
     wanted = ", ".join(
         f"{name} {value!r}"
@@ -162,7 +162,7 @@ def _weights(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
         for name, value in weights.items():
             if value.ndim >= 2:
                 gain = _root_fan_in(value.shape)
-                # The mapping network learns at 1/100 of the rate, so its weights are 100 times larger.
+                # The mapping network learns at 1/100 of the rate: its weights are 100 x larger.
                 if name.startswith("mapping.fc") and name.endswith("weight"):
                     gain = gain * np.float32(100.0)
                 weights[name] = value * gain

@@ -1,1 +1,1 @@
-"""Encodings of positions and directions: hash grids, dense grids, tri-planes, frequencies, harmonics."""
+"""Encodings of positions and directions: hash grids, dense grids, tri-planes, waves, harmonics."""

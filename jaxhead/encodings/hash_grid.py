@@ -1,0 +1,354 @@
+"""Multi-resolution hash encoding of positions (Müller et al. 2022, "Instant neural graphics
+primitives", section 3), with the index rules of two published programs.
+
+Letters: L levels, F features per level, N points, `size` entries of one level's table.
+Tables are planar: one (F, size) array per level, so that every look-up is a gather from a
+one-dimensional array, and the gradient of a level never touches another level's table.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+RULES = ("instant-ngp", "torch-ngp")
+# The primes of Müller et al. 2022, equation 4; the first is 1 for the sake of the cache.
+_PRIMES = (1, 2_654_435_761, 805_459_861)
+_CORNERS = tuple(tuple((k >> axis) & 1 for axis in range(3)) for k in range(8))
+
+
+class Level(NamedTuple):
+    """One level of a grid.
+
+    Attributes:
+        scale: cells per unit length, minus the published rule's one (float64 on the host).
+        resolution: grid points per axis.
+        stride: entries per axis of a dense level: resolution, or resolution + 1 for torch-ngp.
+        size: entries of the level's table.
+        offset: entries of all levels before it, for tables in one piece.
+        dense: whether stride**3 entries fit the table; else the index is hashed.
+    """
+
+    scale: float
+    resolution: int
+    stride: int
+    size: int
+    offset: int
+    dense: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HashGridConfig:
+    """Sizes of a hash grid; static under `jit`.
+
+    Attributes:
+        levels: number of resolutions, at least 1.
+        features: features per level, at least 1.
+        log2_size: base-2 logarithm of the most entries that a level may have, 3..30.
+        base_resolution: resolution of the coarsest level.
+        finest_resolution: resolution of the finest level (unused if per_level_scale is given).
+        per_level_scale: growth of the resolution from level to level; None derives it.
+        rule: "instant-ngp" (dense levels wrap at the far faces) or "torch-ngp" (one more entry per
+            axis, no wrap; points outside the unit cube get zeros).
+    """
+
+    levels: int = 16
+    features: int = 2
+    log2_size: int = 15
+    base_resolution: int = 16
+    finest_resolution: int = 512
+    per_level_scale: float | None = None
+    rule: str = "instant-ngp"
+
+    def __post_init__(self):
+        if self.rule not in RULES:
+            raise ValueError(f"rule is {self.rule!r}, expected one of {', '.join(RULES)}")
+        if min(self.levels, self.features, self.base_resolution) < 1:
+            raise ValueError("levels, features and base_resolution must be at least 1")
+        if not 3 <= self.log2_size <= 30:
+            raise ValueError(f"log2_size is {self.log2_size}, expected 3..30")
+        if self.per_level_scale is None and self.finest_resolution < self.base_resolution:
+            raise ValueError("finest_resolution is below base_resolution")
+
+    @property
+    def growth(self) -> float:
+        """Ratio of neighbouring resolutions, Müller et al. 2022, equation 3."""
+        if self.per_level_scale is not None:
+            return float(self.per_level_scale)
+        if self.levels == 1:
+            return 1.0
+        ratio = self.finest_resolution / self.base_resolution
+        return math.exp(math.log(ratio) / (self.levels - 1))
+
+    @property
+    def dimensions(self) -> int:
+        """Length of an encoded point: levels * features."""
+        return self.levels * self.features
+
+    @property
+    def entries(self) -> int:
+        """Entries of all levels together."""
+        last = level_table(self)[-1]
+        return last.offset + last.size
+
+
+@functools.lru_cache(maxsize=64)
+def level_table(config: HashGridConfig) -> tuple[Level, ...]:
+    """Returns the levels of a grid, coarsest first, computed in float64 on the host."""
+    levels, offset = [], 0
+    for l in range(config.levels):
+        scale = config.base_resolution * config.growth**l - 1.0
+        resolution = math.ceil(scale) + 1
+        stride = resolution + (config.rule == "torch-ngp")
+        size = min(2**config.log2_size, -(-(stride**3) // 8) * 8)
+        levels.append(Level(scale, resolution, stride, size, offset, stride**3 <= size))
+        offset += size
+    return tuple(levels)
+
+
+def init_table(key: jax.Array, config: HashGridConfig) -> tuple[jax.Array, ...]:
+    """Returns new tables, uniform in [-1e-4, 1e-4] (Müller et al. 2022, section 4).
+
+    Args:
+        key: typed random key.
+        config: sizes.
+
+    Returns:
+        One float32 array of shape (F, size) per level.
+    """
+    levels = level_table(config)
+    keys = jax.random.split(key, len(levels))
+    return tuple(
+        jax.random.uniform(k, (config.features, level.size), minval=-1e-4, maxval=1e-4)
+        for k, level in zip(keys, levels)
+    )
+
+
+def tables_from_flat(flat, config: HashGridConfig) -> tuple[jax.Array, ...]:
+    """Returns planar tables from one array of shape (entries, F) that holds level after level."""
+    if np.shape(flat) != (config.entries, config.features):
+        raise ValueError(
+            f"flat has shape {np.shape(flat)}, expected {(config.entries, config.features)}"
+        )
+    flat = jnp.asarray(flat).T
+    return tuple(flat[:, l.offset : l.offset + l.size] for l in level_table(config))
+
+
+def tables_to_flat(tables: Sequence[jax.Array]) -> jax.Array:
+    """Returns one array of shape (entries, F), the inverse of `tables_from_flat`."""
+    return jnp.concatenate(tuple(tables), axis=1).T
+
+
+def hash_encode(tables: Sequence[jax.Array], x: jax.Array, config: HashGridConfig) -> jax.Array:
+    """Returns the trilinearly interpolated features of points, level after level.
+
+    Differentiable in the tables and in `x`; a gradient that nobody asks for is not computed. The
+    gradient in `x` is that of the interpolation inside a cell (piecewise, as published).
+
+    Args:
+        tables: per level (F, size), see `init_table`.
+        x: positions, [..., 3] floats in [0, 1]. Outside, "torch-ngp" gives zeros, and "instant-ngp"
+            reads the entries to which its index arithmetic wraps.
+        config: sizes, static.
+
+    Returns:
+        Features of x's dtype, [..., L * F], level-major.
+    """
+    tables, x = jax.tree.map(jnp.asarray, (tuple(tables), x))
+    chex.assert_axis_dimension(x, -1, 3)
+    chex.assert_type(x, float)
+    expected = [(config.features, level.size) for level in level_table(config)]
+    chex.assert_shape(tables, expected)
+    out = _encode(tables, x.reshape(-1, 3), config)
+    return out.reshape(*x.shape[:-1], config.dimensions)
+
+
+def _position(x: jax.Array, level: Level) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Returns cell numbers (3 x uint32 [N]) and places inside the cell (3 x float [N], 0..1)."""
+    cells, fractions = [], []
+    for axis in range(3):
+        place = x[:, axis] * x.dtype.type(level.scale) + x.dtype.type(0.5)
+        cell = jnp.floor(place)
+        fractions.append(place - cell)
+        # Through int32, so that a negative cell wraps like the published unsigned arithmetic.
+        cells.append(cell.astype(jnp.int32).astype(jnp.uint32))
+    return cells, fractions
+
+
+def _index(cells: Sequence[jax.Array], corner: Sequence, level: Level) -> jax.Array:
+    """Returns the table index (uint32 [N]) of one corner (3 x 0 or 1) of each cell."""
+    at = [cell + jnp.uint32(bit) for cell, bit in zip(cells, corner)]
+    if level.dense:
+        strides = (1, level.stride, level.stride**2)
+        index = sum((a * jnp.uint32(s) for a, s in zip(at[1:], strides[1:])), at[0])
+        return index % jnp.uint32(level.size)
+    hashed = [a * jnp.uint32(prime) for a, prime in zip(at, _PRIMES)]
+    # A hashed level always has a power of two entries.
+    return (hashed[0] ^ hashed[1] ^ hashed[2]) & jnp.uint32(level.size - 1)
+
+
+def _weight(fractions: Sequence[jax.Array], corner: Sequence) -> jax.Array:
+    """Returns the trilinear weight [N] of one corner."""
+    weight = None
+    for fraction, bit in zip(fractions, corner):
+        bit = jnp.asarray(bit, fraction.dtype)
+        factor = (1 - bit) + (2 * bit - 1) * fraction
+        weight = factor if weight is None else weight * factor
+    return weight
+
+
+def _take(row: jax.Array, index: jax.Array, dtype) -> jax.Array:
+    # Every index was reduced modulo the table, so the bounds check would be work for nothing.
+    return row.at[index].get(mode="promise_in_bounds").astype(dtype)
+
+
+def _lerp(corners: Sequence[jax.Array], fractions: Sequence[jax.Array]) -> jax.Array:
+    """Returns the trilinear interpolation of 8 corner values, x fastest."""
+    values = list(corners)
+    for fraction in fractions:
+        values = [a + (b - a) * fraction for a, b in zip(values[::2], values[1::2])]
+    return values[0]
+
+
+def _mask_outside(x: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns positions and values [N, ...], zeros where a position is outside the unit cube."""
+    inside = jnp.all((x >= 0) & (x <= 1), axis=-1, keepdims=True)
+    return jnp.where(inside, x, 0), jnp.where(inside, values, 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _encode(tables, x, config):
+    columns = []
+    for table, level in zip(tables, level_table(config)):
+        cells, fractions = _position(x, level)
+        index = [_index(cells, corner, level) for corner in _CORNERS]
+        # The barrier keeps XLA from simplifying (and recomputing) the index arithmetic per gather.
+        index, fractions = jax.lax.optimization_barrier((index, fractions))
+        for row in table:
+            corners = jax.lax.optimization_barrier([_take(row, i, x.dtype) for i in index])
+            columns.append(_lerp(corners, fractions))
+    # Rows first and then one transpose: writing 32 interleaved columns is slower. Without the
+    # barrier XLA fuses the gathers into a following matrix product, five times slower on the CPU.
+    out = jax.lax.optimization_barrier(jnp.stack(columns).T)
+    return _mask_outside(x, out)[1] if config.rule == "torch-ngp" else out
+
+
+def _encode_forward(tables, x, config):
+    values = tuple(table.value for table in tables)
+    # Empty residuals say, statically, which gradients are wanted: () is wanted, None is not.
+    wanted = (() if any(t.perturbed for t in tables) else None, () if x.perturbed else None)
+    return _encode(values, x.value, config), (values, x.value, wanted)
+
+
+def _encode_backward(config, residuals, gradient):
+    tables, x, (tables_wanted, x_wanted) = residuals
+    if isinstance(gradient, SymbolicZero):
+        return None, None
+    if config.rule == "torch-ngp":
+        # Positions too: zero times the weights of an infinite position would be NaN.
+        x, gradient = _mask_outside(x, gradient)
+    for_tables = for_x = None
+    if tables_wanted is not None:
+        for_tables = jax.lax.platform_dependent(
+            x,
+            gradient,
+            cpu=functools.partial(_table_gradient_by_corner, config=config),
+            default=functools.partial(_table_gradient, config=config),
+        )
+        for_tables = tuple(g.astype(table.dtype) for g, table in zip(for_tables, tables))
+    if x_wanted is not None:
+        for_x = _position_gradient(tables, x, gradient, config)
+    return for_tables, for_x
+
+
+_encode.defvjp(_encode_forward, _encode_backward, symbolic_zeros=True)
+
+
+def _table_gradient(x, gradient, *, config):
+    """Returns the gradient of the tables: one scatter-add per level and feature."""
+    rows = gradient.T
+    tables = []
+    for number, level in enumerate(level_table(config)):
+        cells, fractions = _position(x, level)
+        index = jnp.concatenate([_index(cells, corner, level) for corner in _CORNERS])
+        weights = jnp.stack([_weight(fractions, corner) for corner in _CORNERS])
+        index, weights = jax.lax.optimization_barrier((index, weights))
+        first = number * config.features
+        level_rows = []
+        for row in rows[first : first + config.features]:
+            zeros = jnp.zeros(level.size, x.dtype)
+            update = (weights * row[None]).reshape(-1)
+            level_rows.append(zeros.at[index].add(update, mode="promise_in_bounds"))
+        tables.append(jnp.stack(level_rows))
+    return tuple(tables)
+
+
+def _table_gradient_by_corner(x, gradient, *, config):
+    """Returns the same as `_table_gradient`, in the form that is fastest on the CPU.
+
+    Two features travel as one complex number, which costs little more than one feature. A loop over
+    the corners keeps index and update one-dimensional, without the concatenation that XLA's CPU
+    backend does not vectorise, and keeps the program small.
+    """
+    rows = gradient.T
+    tables = []
+    for number, level in enumerate(level_table(config)):
+        cells, fractions = _position(x, level)
+        first = number * config.features
+        level_rows = list(rows[first : first + config.features])
+        cells, fractions, level_rows = jax.lax.optimization_barrier((cells, fractions, level_rows))
+        tables.append(_scatter_level(cells, fractions, level_rows, level))
+    return tuple(tables)
+
+
+def _scatter_level(cells, fractions, rows, level):
+    """Returns the gradient (F, size) of one level; rows are F x [N]."""
+    pairs = list(zip(rows[::2], rows[1::2]))
+    single = rows[-1:] if len(rows) % 2 else []
+    dtype = rows[0].dtype
+    complex_dtype = jax.lax.complex(dtype.type(0), dtype.type(0)).dtype
+
+    def add_corner(k, sums):
+        corner = [(k >> axis) & 1 for axis in range(3)]
+        index = _index(cells, [bit.astype(jnp.uint32) for bit in corner], level)
+        weight = _weight(fractions, corner)
+        updates = [jax.lax.complex(weight * a, weight * b) for a, b in pairs]
+        updates += [weight * row for row in single]
+        return [s.at[index].add(u, mode="promise_in_bounds") for s, u in zip(sums, updates)]
+
+    zeros = [jnp.zeros(level.size, complex_dtype) for _ in pairs]
+    zeros += [jnp.zeros(level.size, dtype) for _ in single]
+    sums = jax.lax.fori_loop(0, 8, add_corner, zeros)
+    columns = []
+    for pair in sums[: len(pairs)]:
+        columns += [pair.real, pair.imag]
+    return jnp.stack(columns + sums[len(pairs) :])
+
+
+def _position_gradient(tables, x, gradient, config):
+    """Returns the gradient [N, 3] in the positions."""
+    rows = gradient.T
+    total = [jnp.zeros(x.shape[0], x.dtype) for _ in range(3)]
+    for number, (table, level) in enumerate(zip(tables, level_table(config))):
+        cells, fractions = _position(x, level)
+        index = [_index(cells, corner, level) for corner in _CORNERS]
+        first = number * config.features
+        # The features' gradients are folded into one scalar field before it is differentiated.
+        field = [
+            sum(row * _take(t, i, x.dtype) for row, t in zip(rows[first:], table)) for i in index
+        ]
+        field = jax.lax.optimization_barrier(field)
+        for axis in range(3):
+            step = 1 << axis
+            low = [k for k in range(8) if not k & step]
+            slopes = [field[k | step] - field[k] for k in low]
+            others = [fractions[a] for a in range(3) if a != axis]
+            total[axis] = total[axis] + x.dtype.type(level.scale) * _lerp(slopes, others)
+    return jnp.stack(total, axis=-1)
