@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments
+from jaxhead.app.health import checkpoint_health, health_table
 from jaxhead.app.outputs import refuse_existing
 from jaxhead.app.progress import Counter
 from jaxhead.app.runs import system_of_run
@@ -38,7 +39,14 @@ def run(arguments: Arguments) -> int:
         capture=flags.capture,
         assets=flags.assets,
     )
-    table = write_report(report, sheet, out, json_file=flags.json, overwrite=not flags.out)
+    table = write_report(
+        report,
+        sheet,
+        out,
+        health=health_table(checkpoint_health(run_folder)),
+        json_file=flags.json,
+        overwrite=not flags.out,
+    )
     print(table)
     print(f"{out}: scores.md, scores.json, sheet.png")
     return 0
@@ -98,6 +106,7 @@ def write_report(
     sheet: np.ndarray,
     out: pathlib.Path,
     *,
+    health: str = "",
     json_file: str | None = None,
     overwrite: bool = False,
 ) -> str:
@@ -107,6 +116,7 @@ def write_report(
         report: what `evaluate` returns.
         sheet: (H,W,3) uint8.
         out: the folder to make.
+        health: a table of the run's checkpoints, appended to the scores.
         json_file: where the JSON also goes.
         overwrite: replace an earlier folder.
     """
@@ -115,6 +125,7 @@ def write_report(
     from jaxhead.files.images import write_image
 
     table, text = report_table(report), report_json(report)
+    table = f"{table}\n{health}" if health else table
     with new_folder(out, overwrite=overwrite) as folder:
         (folder / "scores.md").write_text(table, encoding="utf-8")
         (folder / "scores.json").write_text(text, encoding="utf-8")
