@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments
 from jaxhead.app.health import checkpoint_health, health_table
 from jaxhead.app.outputs import refuse_existing
@@ -32,8 +31,7 @@ def run(arguments: Arguments) -> int:
         refuse_existing(out)
     if flags.json:
         _refuse_file(flags.json)
-    system = system_of_run(run_folder)
-    prepare_jax(flags.devices)
+    system = system_of_run(run_folder, devices=flags.devices)
     report, sheet = evaluate(
         lambda options: system.render_stream(run_folder, options),
         capture=flags.capture,

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxhead.app.backgrounds import parse_background
-from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments, UsageError
 from jaxhead.app.meshes import check_format, write_mesh
 from jaxhead.app.outputs import refuse_existing
@@ -52,8 +51,7 @@ def run(arguments: Arguments) -> int:
     options = _options(flags)
     _check(outputs)
     run_folder = pathlib.Path(arguments.positionals[0])
-    system = system_of_run(run_folder)
-    prepare_jax(flags.devices)
+    system = system_of_run(run_folder, devices=flags.devices)
     write_stream(system.render_stream(run_folder, options), outputs)
     return 0
 

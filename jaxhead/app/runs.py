@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
+from jaxhead.app.devices import prepare_jax
 from jaxhead.files.errors import InputError
 
 
-def system_of_run(path: str | os.PathLike) -> ModuleType:
-    """Returns the module of the system that made a run.
+def system_of_run(path: str | os.PathLike, *, devices: int | None = None) -> ModuleType:
+    """Returns the module of the system that made a run, with jax prepared before it is imported.
+
+    Args:
+        path: the run folder.
+        devices: see `prepare_jax`.
 
     Raises:
         InputError: no run, a damaged one, of another version, or of a system unknown here.
@@ -22,4 +27,5 @@ def system_of_run(path: str | os.PathLike) -> ModuleType:
     if run.system not in registry.SYSTEMS:
         known = ", ".join(registry.SYSTEMS)
         raise InputError(f"{path}: made by the system {run.system!r}, expected one of {known}")
+    prepare_jax(devices)
     return registry.load(run.system)

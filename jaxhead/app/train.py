@@ -23,15 +23,17 @@ def run(arguments: Arguments) -> int:
     if flags.steps is not None and flags.minutes is not None:
         raise UsageError("--steps and --minutes contradict each other: give one")
     out = pathlib.Path(flags.out)
-    system = _system(name)
+    _check_system(name)
     former = _former_run(out, name)
+    prepare_jax(flags.devices)
+    from jaxhead.systems import registry
+    from jaxhead.training.progress import Progress
+
+    system = registry.load(name)
     config = configuration(system, former, preset=flags.preset, overrides=flags.set)
     for capture in captures:
         if not pathlib.Path(capture).is_dir():
             raise InputError(f"{capture}: no such capture folder; `jaxhead capture` makes one")
-    prepare_jax(flags.devices)
-    from jaxhead.training.progress import Progress
-
     result = system.train(
         [pathlib.Path(capture) for capture in captures],
         out,
@@ -91,14 +93,13 @@ def finish(result: Any, out: pathlib.Path) -> int:
     return 0
 
 
-def _system(name: str) -> ModuleType:
+def _check_system(name: str) -> None:
     from jaxhead.systems import registry
 
     if name not in registry.SYSTEMS:
         known = list(registry.SYSTEMS)
         hint = nearest(name, known) or f", expected one of {', '.join(known)}"
         raise UsageError(f"unknown system {name}{hint}")
-    return registry.load(name)
 
 
 def _former_run(out: pathlib.Path, system: str) -> Any:
