@@ -64,6 +64,8 @@ def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
             width, channels = file.getsampwidth(), file.getnchannels()
             if width != 2 or file.getframerate() != rate:
                 return None
+            if file.getnframes() > 0x7FF00000 // channels:
+                return None  # a recording of unknown length, as pipes write them
             frames, held = file.getnframes(), path.stat().st_size // (2 * channels)
             if frames > held:
                 raise InputError(
@@ -96,7 +98,19 @@ def _collect(media: Media, rate: int) -> np.ndarray:
             chunks.append(samples)
             count += samples.size
             _bound(media, count, rate)
-    return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    return samples[: _stated_end(media, rate, origin, samples.size)]
+
+
+def _stated_end(media: Media, rate: int, origin: float, count: int) -> int:
+    """Number of samples up to the track's end; older FFmpeg also decodes the codec's padding."""
+    stream = media.container.streams.audio[0]
+    if media.kind != "mov" or stream.duration is None or not stream.time_base:
+        return count
+    end = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
+    end = round(end * rate)
+    # Only padding, at most a frame or two of the codec, is cut: a wrong duration loses no speech.
+    return end if 0 < count - end <= 4096 * rate / max(stream.rate or rate, 1) else count
 
 
 def _bound(media: Media, count: int, rate: int) -> None:

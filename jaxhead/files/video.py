@@ -25,7 +25,8 @@ __all__ = ["VideoInfo", "VideoWriter", "decode", "probe"]
 
 # A cover picture is stored as a video stream of one frame, marked by this bit.
 _ATTACHED_PICTURE = 0x400
-_MAX_GAP = 10.0
+_MAX_GAP = 5.0
+_LONGEST_STEP = 1.0
 _MAX_SIDE = 16384
 
 
@@ -149,8 +150,7 @@ def _describe(media: Media, stream: Any) -> VideoInfo:
 
 def _source_frames(media: Media, stream: Any) -> Iterator[tuple[float, Any]]:
     """(seconds, decoded frame) in order of presentation; times strictly increase."""
-    rate = float(stream.average_rate or 25)
-    step = 1.0 / rate if rate > 0 else 0.04
+    step = _step(stream)
     last: float | None = None
     pixels = 0
     for frame in decoded_frames(media, stream):
@@ -235,7 +235,7 @@ def _resample(path: str | os.PathLike, fps: Fraction) -> Iterator[np.ndarray]:
     with open_media(path) as media:
         stream = _video_stream(media)
         upright, start, count = None, 0.0, 0
-        for frame, begin, end in _shown(media, stream):
+        for frame, begin, end in _shown(media, stream, float(0.5 / fps)):
             if upright is None:
                 upright, start = _Upright.of(stream, frame), begin
             pixels = None
@@ -246,19 +246,32 @@ def _resample(path: str | os.PathLike, fps: Fraction) -> Iterator[np.ndarray]:
                 count += 1
 
 
-def _shown(media: Media, stream: Any) -> Iterator[tuple[Any, float, float]]:
-    """(frame, begin, end): the seconds between which this frame is the nearest one stored."""
-    rate = float(stream.average_rate or 25)
+def _shown(media: Media, stream: Any, slack: float) -> Iterator[tuple[Any, float, float]]:
+    """(frame, begin, end): the seconds between which this frame is the nearest one stored.
+
+    The last one is shown for its own duration less `slack`, half a step of the result, so that the
+    result's length is the clip's, rounded to whole steps.
+    """
+    step = _step(stream)
     frames = _source_frames(media, stream)
-    time, frame = next(frames)
+    time, frame = next(frames, (0.0, None))
+    if frame is None:
+        raise InputError(f"{media.path}: holds no picture that can be decoded")
     begin = time
     for next_time, next_frame in frames:
         end = 0.5 * (time + next_time)
         yield frame, begin, end
         begin, time, frame = end, next_time, next_frame
-    # The last frame is shown for its own duration, of which the nearest-frame rule takes half.
-    duration = float(frame.duration * frame.time_base) if frame.duration else 1.0 / rate
-    yield frame, begin, time + 0.5 * (duration if 0 < duration <= 1 else 1.0 / rate)
+    duration = float(frame.duration * frame.time_base) if frame.duration else step
+    duration = duration if 0 < duration <= _LONGEST_STEP else step
+    # Even the only frame of a clip shorter than a step is shown once.
+    yield frame, begin, max(time + duration - slack, time + 1e-6)
+
+
+def _step(stream: Any) -> float:
+    """Seconds from frame to frame on average; 1/25 where the file says nothing sensible."""
+    rate = float(stream.average_rate or 0)
+    return 1.0 / rate if rate * _LONGEST_STEP >= 1 else 0.04
 
 
 def _pixels(media: Media, upright: _Upright, frame: Any) -> np.ndarray:

@@ -130,7 +130,10 @@ class VideoWriter:
 
     def _open(self, height: int, width: int) -> None:
         options = {"movflags": "faststart"} if self._path.suffix.lower() != ".mkv" else {}
-        self._container = self._av.open(str(self._temporary), "w", options=options)
+        # With its protocol, so that a colon in the name is not taken for one.
+        place = "file:" + os.path.abspath(self._temporary)
+        kind = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[self._path.suffix.lower()]
+        self._container = self._av.open(place, "w", format=kind, options=options)
         # Closed before the file is renamed or removed.
         self._stack.callback(self._close)
         self._video = self._container.add_stream("libx264", rate=self._fps, options=self._options)
@@ -184,7 +187,7 @@ class VideoWriter:
         if self._audio is not None:
             self._container.mux(self._sound.encode(None))
             beyond = len(self._audio) / self._audio_rate - float(self._frames / self._fps)
-            if beyond > 1.0 / self._fps:
+            if beyond > 1.0 / self._fps + 1e-6:
                 logging.getLogger(__name__).warning(
                     "%s: %.2f s of sound beyond the last frame left out", self._path, beyond
                 )
