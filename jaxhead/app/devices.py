@@ -6,6 +6,8 @@ import os
 import pathlib
 import sys
 
+from jaxhead.files.errors import ConfigurationError
+
 # One host device: a step that is split over two of them on one machine gains nothing from it.
 CPU_DEVICES = 1
 _FLAG = "--xla_force_host_platform_device_count"
@@ -19,12 +21,19 @@ def prepare_jax(devices: int | None = None) -> None:
 
     Args:
         devices: how many devices the verb was asked to use; None for the default.
+
+    Raises:
+        ConfigurationError: there are fewer devices.
     """
     given = os.environ.get("XLA_FLAGS", "")
     if _FLAG not in given and "jax" not in sys.modules:
         os.environ["XLA_FLAGS"] = f"{given} {_FLAG}={devices or CPU_DEVICES}".strip()
     import jax
 
+    if devices is not None and jax.local_device_count() < devices:
+        raise ConfigurationError(
+            f"--devices {devices}: this machine offers {jax.local_device_count()}"
+        )
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     folder = cache_folder() / "compiled"

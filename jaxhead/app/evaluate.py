@@ -73,12 +73,13 @@ def evaluate(
     report: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     with face_reader(assets) as (read_face, reason):
-        truth, wanted = None, ()
-        for mode, torso in MODES:
-            stream = render(RenderOptions(split="test", torso=torso, capture=capture))
-            if truth is None:
-                truth = Truth(_capture_of(stream), read_face)
-                wanted = tuple(int(frame) for frame in stream.frame_ids)
+        streams = {
+            mode: render(RenderOptions(split="test", torso=torso, capture=capture))
+            for mode, torso in MODES
+        }
+        truth = Truth(_capture_of(streams["test"]), read_face)
+        wanted = tuple(int(frame) for frame in streams["test"].frame_ids)
+        for mode, stream in streams.items():
             keep = rows if mode == "test" else None
             with Counter(f"score {mode}", len(wanted)) as counter:
                 pictures = _pictures(stream, wanted, keep, truth)

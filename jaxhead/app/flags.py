@@ -35,7 +35,8 @@ class Verb:
     examples: whole command lines.
     module: import path of the module whose `run(arguments)` does the work.
     define: adds the verb's flags to a FlagValues.
-    positionals: names of the positional arguments; the last may end in "..." for one or more.
+    positionals: names of the positional arguments; the last may end in "..." for one or more, and
+        may stand in brackets where there may be none.
     program: what stands before the name on the command line.
     """
 
@@ -199,16 +200,17 @@ def _flag_message(error: flags.Error) -> str:
 
 
 def _count_positionals(verb: Verb, given: Sequence[str]) -> None:
-    wanted = verb.positionals
-    more = bool(wanted) and wanted[-1].endswith("...")
+    wanted = [name for name in verb.positionals if not name.startswith("[")]
+    more = bool(verb.positionals) and verb.positionals[-1].strip("[]").endswith("...")
     if len(given) < len(wanted):
         missing = wanted[len(given)].removesuffix("...")
         raise UsageError(f"{missing} is missing")
-    if len(given) > len(wanted) and not more:
+    if len(given) > len(verb.positionals) and not more:
         raise UsageError(f"unexpected argument {given[len(wanted)]!r}")
-    for name, value in zip(wanted, given):
+    for place, value in enumerate(given):
         if not value:
-            raise UsageError(f"{name.removesuffix('...')} is empty")
+            name = verb.positionals[min(place, len(verb.positionals) - 1)]
+            raise UsageError(f"{name.strip('[].')} is empty")
 
 
 def _flag_lines(flag: flags.Flag) -> list[str]:

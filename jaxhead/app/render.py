@@ -20,8 +20,6 @@ from jaxhead.app.runs import system_of_run
 from jaxhead.files.errors import InputError
 from jaxhead.rendering.requests import RenderOptions, RenderStream
 
-AUDIO_RATE = 16000
-
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
@@ -155,25 +153,26 @@ def _check(outputs: Outputs) -> None:
 
 
 def _sound(stream: RenderStream, outputs: Outputs) -> tuple[np.ndarray | None, list[str]]:
-    """The sound of the video at `AUDIO_RATE`, trimmed or padded to the pictures, and remarks."""
+    """The sound of the video at the stream's rate, as long as the pictures, and remarks."""
     if outputs.kind != "mp4":
         return None, []
-    length = round(stream.count * AUDIO_RATE / stream.fps)
+    rate = stream.audio_rate
+    length = round(stream.count * rate / stream.fps)
     if outputs.audio is None:
         samples, notes = stream.audio, []
     else:
         from jaxhead.files.sound import read_audio
 
-        samples = read_audio(outputs.audio, rate=AUDIO_RATE)
+        samples = read_audio(outputs.audio, rate=rate)
         if samples is None:
             raise InputError(f"{outputs.audio}: holds no sound")
         notes = [f"{outputs.audio} replaces the sound only: the face does not follow it"]
         difference = len(samples) - length
-        if abs(difference) > AUDIO_RATE / stream.fps:
+        if abs(difference) > rate / stream.fps:
             done = "cut" if difference > 0 else "followed by silence"
             notes.append(
-                f"the sound lasts {len(samples) / AUDIO_RATE:.2f} s, the pictures "
-                f"{length / AUDIO_RATE:.2f} s: the sound is {done}"
+                f"the sound lasts {len(samples) / rate:.2f} s, the pictures "
+                f"{length / rate:.2f} s: the sound is {done}"
             )
     if samples is None:
         return None, notes
@@ -185,7 +184,9 @@ def _picture_writer(stream: RenderStream, outputs: Outputs, sound) -> Iterator:
     if outputs.kind == "mp4":
         from jaxhead.files.video_writer import VideoWriter
 
-        with VideoWriter(outputs.path, stream.fps, audio=sound, audio_rate=AUDIO_RATE) as writer:
+        with VideoWriter(
+            outputs.path, stream.fps, audio=sound, audio_rate=stream.audio_rate
+        ) as writer:
             yield writer.write
         return
     from jaxhead.files.atomic import new_folder
@@ -203,11 +204,12 @@ def _mesh_writer(stream: RenderStream, outputs: Outputs) -> Iterator:
         return
     from jaxhead.files.atomic import new_folder
 
+    vertices = stream.vertices if stream.vertices is not None else iter(())
     with new_folder(outputs.meshes) as folder:
 
         def write(index: int) -> None:
             path = folder / f"{index:06d}.{outputs.mesh_format}"
-            write_mesh(path, np.asarray(next(stream.vertices)), np.asarray(stream.faces))
+            write_mesh(path, np.asarray(next(vertices)), np.asarray(stream.faces))
 
         yield write
 

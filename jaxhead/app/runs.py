@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import pathlib
 from types import ModuleType
 
 from jaxhead.app.devices import prepare_jax
 from jaxhead.files.errors import InputError
 
 
-def system_of_run(path: str | os.PathLike, *, devices: int | None = None) -> ModuleType:
+def system_of_run(path: str | pathlib.Path, *, devices: int | None = None) -> ModuleType:
     """Returns the module of the system that made a run, with jax prepared before it is imported.
 
     Args:

@@ -25,6 +25,8 @@ def run(arguments: Arguments) -> int:
     out = pathlib.Path(flags.out)
     _check_system(name)
     former = _former_run(out, name)
+    if former is None and not captures:
+        raise UsageError("CAPTURE is missing")
     prepare_jax(flags.devices)
     from jaxhead.systems import registry
     from jaxhead.training.progress import Progress

@@ -211,14 +211,15 @@ VERBS = {
         Verb(
             "train",
             "train a system on a capture; resumes a run that exists",
-            "SYSTEM CAPTURE [CAPTURE ...] --out RUN [flags]",
+            "SYSTEM [CAPTURE ...] --out RUN [flags]",
             (
                 "jaxhead train avatar talk --out run --minutes 10",
                 "jaxhead train avatar talk --out run --steps 6000 --set field.levels=12",
+                "jaxhead train avatar --out run  # goes on with the run's own capture",
             ),
             "jaxhead.app.train",
             _train,
-            ("SYSTEM", "CAPTURE..."),
+            ("SYSTEM", "[CAPTURE...]"),
         ),
         Verb(
             "render",

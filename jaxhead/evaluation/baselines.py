@@ -74,7 +74,11 @@ def nearest_expression(
 
 
 def nearest_pixels(
-    read_frame: ReadFrame, train: Sequence[int], test: Sequence[int], *, candidates: int = 32
+    read_frame: ReadFrame,
+    train: Sequence[int] | np.ndarray,
+    test: Sequence[int] | np.ndarray,
+    *,
+    candidates: int = 32,
 ) -> np.ndarray:
     """Returns for each test frame the id of the training frame with the least squared difference.
 
@@ -92,9 +96,9 @@ def nearest_pixels(
     Returns:
         (S,) int64 frame ids out of `train`.
     """
-    train = np.asarray(train, np.int64)
+    train_ids = np.asarray(train, np.int64)
     recent = functools.lru_cache(maxsize=64)(lambda frame: read_frame(frame).astype(np.float32))
-    thumbnails = np.stack([_thumbnail(read_frame(int(i))) for i in train])
+    thumbnails = np.stack([_thumbnail(read_frame(int(i))) for i in train_ids])
     found = np.empty(len(test), np.int64)
     for row, frame in enumerate(test):
         picture = read_frame(int(frame)).astype(np.float32)
@@ -105,10 +109,10 @@ def nearest_pixels(
             # A little slack: the bound itself is computed in float32.
             if bounds[position] * (1 - 1e-4) > best_distance:
                 break
-            distance = float(np.square(recent(int(train[position])) - picture).sum())
+            distance = float(np.square(recent(int(train_ids[position])) - picture).sum())
             if distance < best_distance:
                 best, best_distance = position, distance
-        found[row] = train[best]
+        found[row] = train_ids[best]
     return found
 
 

@@ -74,7 +74,7 @@ def face_errors(render: FaceReading | None, truth: FaceReading | None) -> dict[s
 
     A frame whose true picture has no face counts nowhere.
     """
-    figures = dict.fromkeys(FIGURES, math.nan)
+    figures: dict[str, float] = {name: math.nan for name in FIGURES}
     if truth is None:
         return figures
     figures["faces_found"] = float(render is not None)

@@ -37,8 +37,8 @@ def report_table(report: Mapping[str, Any]) -> str:
 
     Args:
         report: {"test": block, "driven": block, "baselines": {name: block}};
-            a block is {"frames": count, "image": {"psnr", "ssim", "l1"}, "person", "face", "landmark_distance",
-            ...}, any number of which may be None; a method may be absent.
+            a block is {"frames": count, "image": {"psnr", "ssim", "l1"}, "person", "face",
+            "landmark_distance", ...}, any number of which may be None; a method may be absent.
     """
     lines = [
         "| | " + " | ".join(title for title, _, _ in COLUMNS) + " |",

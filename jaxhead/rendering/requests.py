@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class RenderStream:
     """
 
     frames: Iterator[dict[str, np.ndarray]]
-    frame_ids: Sequence[int]
+    frame_ids: Sequence[int] | np.ndarray
     fps: float
     size: tuple[int, int]
     count: int
@@ -110,7 +111,7 @@ class RenderStream:
     audio_rate: int = 16000
     vertices: Iterator[np.ndarray] | None = None
     faces: np.ndarray | None = None
-    capture: object | None = None
+    capture: Any = None
     notes: tuple[str, ...] = ()
 
 

@@ -35,8 +35,11 @@ def test_devices_are_made_and_the_cache_is_filled(tmp_path):
 
 def test_the_users_own_flags_and_a_closed_home_are_respected(tmp_path):
     code = (
-        "from jaxhead.app.devices import prepare_jax; prepare_jax(3); import jax\n"
-        "print(jax.local_device_count())"
+        "from jaxhead.app.devices import prepare_jax; prepare_jax(); import jax\n"
+        "print(jax.local_device_count())\n"
+        "from jaxhead.files.errors import ConfigurationError\n"
+        "try: prepare_jax(3)\n"
+        "except ConfigurationError as error: print(error)"
     )
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
@@ -45,4 +48,4 @@ def test_the_users_own_flags_and_a_closed_home_are_respected(tmp_path):
         JAXHEAD_CACHE=str(blocked),
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
     )
-    assert result.stdout.strip() == "2", result.stderr
+    assert result.stdout.splitlines() == ["2", "--devices 3: this machine offers 2"], result.stderr

@@ -57,6 +57,7 @@ def test_help_is_quick_and_loads_nothing_heavy(tmp_path):
         (["trian"], ["trian", "did you mean train"]),
         (["train", "avatar", "c", "--stesp", "1"], ["did you mean --steps"]),
         (["train", "avatar", "c"], ["--out is missing"]),
+        (["train", "avatar", "--out", "new"], ["CAPTURE is missing"]),
         (["train", "avatar", "c", "--out", "r", "--steps", "1", "--minutes", "1"], ["contradict"]),
         (["render", "r", "--out", "o.avi"], ["o.avi", "OUT.mp4"]),
         (["render", "r", "--out", "o.mp4", "--background", "transparent"], ["alpha"]),
