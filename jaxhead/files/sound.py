@@ -74,8 +74,10 @@ def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
             if frames > _MAX_SECONDS * rate:
                 raise InputError(f"{path}: {frames / rate:.0f} s, expected at most {_MAX_SECONDS}")
             data = np.frombuffer(file.readframes(frames), "<i2")
-    except (wave.Error, EOFError, OSError, ValueError):
-        return None  # FFmpeg says what is wrong with it, or reads what this module does not know
+    except InputError:
+        raise
+    except Exception:  # FFmpeg says what is wrong, or reads what the wave module does not know
+        return None
     samples = data[: data.size // channels * channels].reshape(-1, channels).astype(np.float32)
     return samples.mean(axis=1, dtype=np.float32) / np.float32(32768.0)
 
