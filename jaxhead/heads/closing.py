@@ -102,16 +102,17 @@ def mouth_bag(points: np.ndarray, loop: np.ndarray, chin: np.ndarray, start: int
 
     Args:
       points: (N, 3) face vertices.
-      loop: (20,) inner lip contour from the right corner over the upper lip and back below.
+      loop: (B,) inner lip contour from the right corner over the upper lip and back below, as
+        many points below as above.
       chin: (C,) vertices whose mean displacement stands for the jaw's.
       start: number of the first extra vertex.
     """
     lips = points[loop]
     # The corners belong to neither jaw; between them `side` is +1 above and -1 below.
-    middle = points[loop[[0, 10]]].mean(0)
-    upper = np.isin(loop, loop[1:10])
-    lower = np.isin(loop, loop[11:])
-    side = upper.astype(float) - lower
+    middle = points[loop[[0, len(loop) // 2]]].mean(0)
+    half = len(loop) // 2
+    place = np.arange(len(loop))
+    side = np.sign(half - place) * (place > 0)
     across = np.clip(lips[:, 0] / lips[:, 0].max(), -1, 1)
     height = side * np.sqrt(np.maximum(1 - across**2, 0.0))
     rings = []

@@ -7,6 +7,8 @@ length 19 to 20.5, height from chin to crown 22 to 24, neck circumference 36 to 
 
 import numpy as np
 
+from jaxhead.heads.distance import cone, ellipsoid, mirrored, smooth_minimum
+
 NECK_BOTTOM = np.array([0.0, -20.5, -7.9])
 NECK_RADIUS = 5.5
 _SKULL_CENTRE = np.array([0.0, 4.5, -4.8])
@@ -23,13 +25,13 @@ def skull_distance(points: np.ndarray) -> np.ndarray:
     Args:
       points: (..., 3) in cm; the distance is negative inside.
     """
-    mirrored = np.concatenate([np.abs(points[..., :1]), points[..., 1:]], -1)
-    skull = _ellipsoid(mirrored - _SKULL_CENTRE, _SKULL_RADII)
-    neck = _cone(points, np.array([0.0, -2.0, -6.2]), np.array([0.0, -22.0, -8.1]), 5.7, 5.4)
-    ear = _ellipsoid(mirrored - _EAR_CENTRE, _EAR_RADII)
-    jaw = _ellipsoid(points - _JAW_CENTRE, _JAW_RADII)
-    trunk = _smooth_minimum(_smooth_minimum(skull, neck, 3.0), jaw, 3.0)
-    return _smooth_minimum(trunk, ear, 1.0)
+    both = mirrored(points)
+    skull = ellipsoid(points, _SKULL_CENTRE, _SKULL_RADII)
+    neck = cone(points, np.array([0.0, -2.0, -6.2]), np.array([0.0, -22.0, -8.1]), 5.7, 5.4)
+    jaw = ellipsoid(points, _JAW_CENTRE, _JAW_RADII)
+    ear = ellipsoid(both, _EAR_CENTRE, _EAR_RADII)
+    trunk = smooth_minimum(smooth_minimum(skull, neck, 3.0), jaw, 3.0)
+    return smooth_minimum(trunk, ear, 1.0)
 
 
 def skull_rings(border: np.ndarray, rings: int = 16) -> np.ndarray:
@@ -98,23 +100,3 @@ def _project(points: np.ndarray) -> np.ndarray:
     gradient = np.stack([skull_distance(points + step * axis) - value for axis in np.eye(3)], -1)
     gradient /= np.linalg.norm(gradient, axis=-1, keepdims=True)
     return points - value[..., None] * gradient
-
-
-def _ellipsoid(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    scaled = np.linalg.norm(points / radii, axis=-1)
-    return scaled * (scaled - 1) / np.maximum(np.linalg.norm(points / radii**2, axis=-1), 1e-9)
-
-
-def _cone(
-    points: np.ndarray, start: np.ndarray, end: np.ndarray, first: float, last: float
-) -> np.ndarray:
-    axis = end - start
-    along = np.clip((points - start) @ axis / (axis @ axis), 0.0, 1.0)
-    centre = start + along[..., None] * axis
-    return np.linalg.norm(points - centre, axis=-1) - (first + along * (last - first))
-
-
-def _smooth_minimum(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
-    # Quadratic blend of two distances: smooth where they differ by less than `width`.
-    share = np.clip(0.5 + 0.5 * (b - a) / width, 0.0, 1.0)
-    return share * a + (1 - share) * b - width * share * (1 - share)
