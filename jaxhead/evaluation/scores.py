@@ -106,7 +106,7 @@ def _scorer() -> Callable[..., np.ndarray]:
     def score(render, truth, masks):
         return jnp.stack(
             [
-                jnp.stack([metric(render, truth, mask) for metric in (psnr, ssim, l1)])
+                jnp.stack([metric(render, truth, mask=mask) for metric in (psnr, ssim, l1)])
                 for mask in masks
             ]
         )
