@@ -5,6 +5,7 @@ its first bytes decide which one demuxer may read it, and the library sees a str
 """
 
 import contextlib
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -27,6 +28,16 @@ class Media(NamedTuple):
     container: Any
     kind: str
     path: Path
+
+
+class _File(io.BufferedReader):
+    """A file whose impossible seeks, asked for by damaged indices, fail without PyAV's printing."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def import_av() -> Any:
@@ -91,7 +102,7 @@ def open_media(
     place = local_file(path, what)
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(place, "rb"))
+            file = stack.enter_context(_File(io.FileIO(place)))
             kind = _kind(file.read(16))
         except OSError as error:
             raise InputError(f"{place}: cannot be read ({error.strerror})") from error
@@ -231,4 +242,4 @@ def _riff_size(file: IO[bytes], size: int) -> int:
             return 0
         position += 8 + length + length % 2
     # Writers differ on whether the header and the padding count.
-    return position - 16
+    return max(position - 16, 0)

@@ -152,12 +152,13 @@ def _source_frames(media: Media, stream: Any) -> Iterator[tuple[float, Any]]:
     """(seconds, decoded frame) in order of presentation; times strictly increase."""
     step = _step(stream)
     last: float | None = None
-    pixels = 0
+    pixels = kept = dropped = 0
     for frame in decoded_frames(media, stream):
         time = frame.time
         if time is None:
             time = 0.0 if last is None else last + step
         if last is not None and time <= last:
+            dropped += 1
             continue
         if last is not None and time - last > _MAX_GAP:
             raise InputError(
@@ -167,8 +168,13 @@ def _source_frames(media: Media, stream: Any) -> Iterator[tuple[float, Any]]:
         pixels += frame.width * frame.height
         if pixels > MAX_TOTAL_PIXELS:
             raise InputError(f"{media.path}: more than {MAX_TOTAL_PIXELS:.0e} pixels in all")
-        last = time
+        last, kept = time, kept + 1
         yield time, frame
+    if dropped > max(5, 0.1 * kept):
+        raise InputError(
+            f"{media.path}: {dropped} of {dropped + kept} frames are not later than the last, "
+            "expected time stamps that increase: convert the clip to a new file"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,11 +33,14 @@ def clip(
     """Writes a clip of `picture`s.
 
     `times` are time stamps in milliseconds, `rotation` a display rotation, `aspect` a pixel aspect,
-    `sound` mono samples at 16 kHz, `delay` the sound's start in seconds, `flags` those of mov.
+    `sound` mono samples at 16 kHz, `delay` the sound's start in seconds, `flags` those of mov,
+    `container` any other options of the container.
     """
     import av
 
-    flags = {"movflags": options["flags"]} if "flags" in options else {}
+    flags = options.get("container", {})
+    if "flags" in options:
+        flags = {"movflags": options["flags"]}
     with av.open(str(path), "w", options=flags) as container:
         video = container.add_stream(codec, rate=fps)
         video.height, video.width = options.get("size", (48, 64))

@@ -57,6 +57,12 @@ def test_fragmented_and_fast_starting_files_are_whole(tmp_path):
         assert numbers(clip(tmp_path / f"{flags}.mp4", flags=flags)) == list(range(50))
 
 
+def test_a_live_recording_states_no_length_and_is_read(tmp_path):
+    path = clip(tmp_path / "a.webm", codec="libvpx", container={"live": "1"})
+    assert probe(path).duration == 0
+    assert numbers(path) == list(range(50))
+
+
 @pytest.mark.parametrize("fps", [30, 60, 50])
 def test_a_faster_clip_is_thinned_to_the_nearest_frames(tmp_path, fps):
     got = numbers(clip(tmp_path / "a.mp4", frames=fps, fps=fps))
