@@ -1,0 +1,137 @@
+"""Configuration of the avatar: what a user may set with `--set`, and the presets."""
+
+import dataclasses
+from typing import Any
+
+from jaxhead.training.loop import LoopConfig
+
+
+def number(default: Any, low: float, high: float) -> Any:
+    """A numeric field with its default and the range that is accepted."""
+    return dataclasses.field(default=default, metadata={"minimum": low, "maximum": high})
+
+
+def choice(default: str, accepted: tuple[str, ...]) -> Any:
+    """A field that takes one of the accepted words."""
+    return dataclasses.field(default=default, metadata={"choices": accepted})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FieldConfig:
+    """The conditional hash field F(p', E, d) of the head (INSTA's sizes are the preset `insta`)."""
+
+    levels: int = number(16, 1, 32)
+    features: int = number(2, 1, 8)
+    log2_size: int = number(15, 4, 24)
+    base_resolution: int = number(16, 1, 1024)
+    finest_resolution: int = number(256, 1, 1 << 16)
+    rule: str = choice("instant-ngp", ("instant-ngp", "torch-ngp"))
+    hidden: int = number(64, 1, 1024)
+    density_layers: int = number(3, 1, 12)  # linear layers, the last one included
+    color_layers: int = number(3, 1, 12)
+    geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
+    expression_dims: int = number(12, 0, 256)  # principal components of the scores
+    expression_noise: float = number(0.3, 0.0, 10.0)  # in units of a component's deviation
+    mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
+    beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
+    dtype: str = choice("float32", ("float32", "bfloat16"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SurfaceConfig:
+    """How a sample finds its triangle: a voxel volume per frame, or the exact tree."""
+
+    nearest: str = choice("volume", ("volume", "bvh"))
+    resolution: int = number(48, 4, 256)  # voxels along the longest side of the box
+    margin: float = number(0.05, 0.0, 1.0)  # metres around the mesh in which the field may lie
+    pool: int = number(512, 1, 1 << 20)  # frames resident on a device at a time
+    rotate_every: int = number(500, 1, 1 << 30)  # steps between changes of a full pool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Rays of a step and samples of a ray. The batch is global: it is split over the devices."""
+
+    frames: int = number(8, 1, 4096)
+    head_rays: int = number(96, 1, 1 << 20)  # per frame, through the head's region
+    torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
+    samples: int = number(16, 1, 1024)
+    segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
+    occupancy_resolution: int = number(48, 4, 256)
+    occupancy_every: int = number(16, 1, 1 << 20)
+    threshold: float = number(0.01, 0.0, 1e6)  # density below which a cell counts as empty
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TorsoConfig:
+    """The 2D torso field, in the coordinates of the reference frame's torso."""
+
+    levels: int = number(12, 1, 32)
+    features: int = number(2, 1, 8)
+    log2_size: int = number(14, 4, 24)
+    base_resolution: int = number(8, 1, 1024)
+    finest_resolution: int = number(256, 1, 1 << 16)
+    hidden: int = number(64, 1, 1024)
+    layers: int = number(3, 1, 12)
+    motion_noise: float = number(0.3, 0.0, 10.0)
+    deformation: float = number(0.03, 0.0, 1.0)  # largest residual shift, share of the picture
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss's terms."""
+
+    delta: float = number(0.1, 1e-6, 10.0)  # Huber's bend, patent section 7
+    color: float = number(1.0, 0.0, 1e6)
+    opacity: float = number(0.02, 0.0, 1e6)  # head and person masks
+    random_background: float = number(0.5, 0.0, 1.0)  # share of rays over a random colour
+    table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables (INSTA)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam with a cosine schedule, and an average of the weights for rendering."""
+
+    learning_rate: float = number(5e-3, 0.0, 10.0)
+    table_rate: float = number(1e-2, 0.0, 10.0)
+    final_share: float = number(0.03, 0.0, 1.0)  # of the rate, at the last step
+    hold: float = number(0.3, 0.0, 0.99)  # share of the run before the rate falls
+    ema: float = number(0.995, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AvatarConfig:
+    """Everything a run of the avatar is made of."""
+
+    field: FieldConfig = FieldConfig()
+    surface: SurfaceConfig = SurfaceConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    torso: TorsoConfig = TorsoConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    steps: int = number(6000, 1, 1 << 40)
+    loop: LoopConfig = LoopConfig(sample_every=2000)
+
+
+def default() -> AvatarConfig:
+    """Two CPU cores, minutes: `may_5s`-like clips at 128 pixels in three minutes."""
+    return AvatarConfig()
+
+
+def insta() -> AvatarConfig:
+    """The sizes of INSTA's paper (configs/nerf/main.json): for one GPU, 33,000 steps."""
+    return AvatarConfig(
+        field=FieldConfig(
+            features=8, log2_size=18, finest_resolution=2048, density_layers=3, color_layers=4,
+            expression_dims=16, expression_noise=0.0, mapping="program",
+        ),
+        sampling=SamplingConfig(
+            frames=16, head_rays=1024, torso_rays=256, samples=16, occupancy_resolution=128,
+        ),
+        surface=SurfaceConfig(resolution=96),
+        optimiser=OptimiserConfig(learning_rate=1.75e-3, table_rate=1.75e-3, ema=0.95),
+        steps=33000,
+    )
+
+
+PRESETS = {"default": default, "insta": insta}

@@ -1,0 +1,213 @@
+"""The avatar's training feed: pictures, masks and surface volumes of a pool of frames on the device.
+
+The pool is bounded, so a ten-minute capture needs no more memory than a one-minute one, and it is
+filled while training already runs. Which frames are resident is a function of the step alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhead.captures.format import Capture
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.inputs import (
+    AvatarSpec,
+    expression_condition,
+    region_masks,
+    torso_condition,
+)
+from jaxhead.systems.avatar.surface import VolumeCache
+from jaxhead.training.system import Feed, Shard
+
+FIRST_FRAMES = 32
+REFRESH_EVERY = 50
+_CANDIDATES = 4
+"""Tries per ray to land in the wanted region; one that fails keeps its weight through the mask."""
+_EVERYWHERE = 8
+"""One head ray in so many is drawn from the whole picture: what floats outside the head is seen."""
+
+
+def frame_order(count: int) -> np.ndarray:
+    """(count,) a permutation of range(count) whose every beginning covers the range evenly.
+
+    Positions sorted by their bit-reversed index (van der Corput): the first frames of the pool
+    already show the whole clip.
+    """
+    bits = max(1, int(np.ceil(np.log2(max(2, count)))))
+    index = np.arange(1 << bits)
+    reverse = np.zeros_like(index)
+    for bit in range(bits):
+        reverse |= ((index >> bit) & 1) << (bits - 1 - bit)
+    return reverse[reverse < count].astype(np.int32)
+
+
+def resident(step: int, *, slots: int, count: int, rotate_every: int) -> np.ndarray:
+    """Which entry of the frame order each slot of the pool holds at a step, -1 for none yet.
+
+    The pool grows by as many frames as it started with; once full, and where the capture has
+    more frames than slots, a quarter of it is replaced every `rotate_every` steps.
+
+    Args:
+      step: of the refresh, a multiple of `REFRESH_EVERY`.
+      slots: size of the pool, at most `count`.
+      count: frames that train.
+      rotate_every: steps between replacements.
+    """
+    filled = min(slots, FIRST_FRAMES * (1 + step // REFRESH_EVERY))
+    start = 0
+    if count > slots:
+        full_at = REFRESH_EVERY * -(-max(0, slots - FIRST_FRAMES) // FIRST_FRAMES)
+        start = max(0, step - full_at) // rotate_every * max(1, slots // 4)
+    positions = start + (np.arange(slots) - start) % slots
+    positions = np.where(positions - start < filled, positions % count, -1)
+    return positions.astype(np.int32)
+
+
+@dataclasses.dataclass(eq=False)
+class PoolFiller:
+    """Host side of the pool: `refresh` of the feed."""
+
+    capture: Capture
+    train: np.ndarray
+    volumes: VolumeCache
+    slots: int
+    rotate_every: int
+    held: np.ndarray = dataclasses.field(init=False)
+    order: np.ndarray = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.held = np.full(self.slots, -1, np.int32)
+        self.order = frame_order(len(self.train))
+
+    def empty(self) -> dict[str, np.ndarray]:
+        """The pool's arrays before anything is resident."""
+        height, width = self.capture.size
+        return {
+            "frames": np.zeros((self.slots, height, width, 3), np.uint8),
+            "masks": np.zeros((self.slots, height, width, 4), np.uint8),
+            "volumes": np.zeros((self.slots, *self.volumes.shape), np.float16),
+            "boxes": np.zeros((self.slots, 4), np.float32),
+            "ids": np.zeros(self.slots, np.int32),
+            "count": np.zeros((), np.int32),
+        }
+
+    def refresh(self, arrays: dict[str, Any], step: int) -> dict[str, Any]:
+        """The pool's arrays at `step`; waits for volumes that are still being built."""
+        wanted = resident(
+            step, slots=self.slots, count=len(self.train), rotate_every=self.rotate_every
+        )
+        if np.array_equal(wanted, self.held) and arrays["count"] > 0:
+            return arrays
+        names = ("frames", "masks", "volumes", "boxes", "ids")
+        arrays = arrays | {name: arrays[name].copy() for name in names}
+        for slot in np.flatnonzero(wanted >= 0):
+            frame = int(self.train[self.order[wanted[slot]]])
+            arrays["frames"][slot] = self.capture.frame(frame)
+            arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
+            arrays["volumes"][slot] = self.volumes.get(frame)
+            arrays["ids"][slot] = frame
+        self.held = wanted
+        return arrays | {"count": np.int32(np.sum(wanted >= 0))}
+
+
+def _draw_pixels(key: jax.Array, box: jax.Array, near: jax.Array, count: int, wanted: bool):
+    """(count, 2) int32 x, y drawn from `box`, of several tries the first with `near` as wanted."""
+    low, high = box[:2], box[2:]
+    tries = jax.random.uniform(key, (_CANDIDATES, count, 2))
+    tries = jnp.floor(low + tries * (high - low)).astype(jnp.int32)
+    limit = jnp.array([near.shape[1] - 1, near.shape[0] - 1])
+    tries = jnp.clip(tries, 0, limit)
+    good = (near[tries[..., 1], tries[..., 0]] > 0) == wanted
+    first = jnp.argmax(good, axis=0)
+    return jnp.take_along_axis(tries, first[None, :, None], axis=0)[0]
+
+
+def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig) -> dict[str, Any]:
+    """One example: a resident frame and its rays.
+
+    Args:
+      arrays: the pool and the per-frame measurements.
+      key: of the example.
+      config: the run's.
+
+    Returns:
+      {"slot", "frame" () int32, "pixels" (R, 2) float32 centres, "rgb" (R, 3), "masks" (R, 4),
+      "random" (R, 3) a random colour, "random_used" (R,) bool, "jitter" (head rays, samples)};
+      the first `head_rays` go through the head's region.
+    """
+    sampling = config.sampling
+    slot_key, head_key, torso_key, wide_key, color_key, used_key, jitter_key, noise = (
+        jax.random.split(key, 8)
+    )
+    slot = jax.random.randint(slot_key, (), 0, jnp.maximum(arrays["count"], 1))
+    masks, frames = arrays["masks"], arrays["frames"]
+    near = masks[slot, ..., 3]
+    height, width = near.shape
+    whole = jnp.array([0, 0, width, height], jnp.float32)
+    wide = max(1, sampling.head_rays // _EVERYWHERE)
+    pixels = [
+        _draw_pixels(head_key, arrays["boxes"][slot], near, sampling.head_rays - wide, True),
+        _draw_pixels(wide_key, whole, near, wide, False),
+        _draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
+    ]
+    pixels = jnp.concatenate(pixels)
+    x, y = pixels[:, 0], pixels[:, 1]
+    return {
+        "slot": slot,
+        "frame": arrays["ids"][slot],
+        "pixels": pixels.astype(jnp.float32) + 0.5,
+        "rgb": frames[slot, y, x].astype(jnp.float32) / 255,
+        "masks": masks[slot, y, x].astype(jnp.float32) / 255,
+        "random": jax.random.uniform(color_key, (len(x), 3)),
+        "random_used": jax.random.uniform(used_key, (len(x),)) < config.loss.random_background,
+        "jitter": jax.random.uniform(jitter_key, (sampling.head_rays, sampling.samples)),
+        "noise": jax.random.key_data(noise),
+    }
+
+
+def make_feed(
+    capture: Capture,
+    spec: AvatarSpec,
+    inputs: dict[str, np.ndarray],
+    volumes: VolumeCache,
+    config: AvatarConfig,
+) -> Feed:
+    """The feed "rays": `sampling.frames` examples a step, each a frame with its rays."""
+    filler = PoolFiller(
+        capture=capture,
+        train=inputs["train"],
+        volumes=volumes,
+        slots=min(config.surface.pool, spec.train_frames),
+        rotate_every=config.surface.rotate_every,
+    )
+    arrays = filler.empty() | {
+        "head_to_camera": inputs["head_to_camera"],
+        "condition": expression_condition(inputs, inputs["expression"]),
+        "torso_motion": inputs["torso_motion"],
+        "torso_condition": torso_condition(inputs, inputs["torso_motion"], spec.size),
+    }
+
+    def sample(arrays, rows, key, step, shard: Shard):
+        del rows, step
+        batch = jax.vmap(lambda k: draw_rays(arrays, k, config))(shard.keys(key))
+        frame = batch["frame"]
+        return batch | {
+            "volumes": arrays["volumes"][batch["slot"]],
+            "head_to_camera": arrays["head_to_camera"][frame],
+            "condition": arrays["condition"][frame],
+            "torso_motion": arrays["torso_motion"][frame],
+            "torso_condition": arrays["torso_condition"][frame],
+        }
+
+    return Feed(
+        batch=config.sampling.frames,
+        sample=sample,
+        arrays=arrays,
+        refresh=filler.refresh,
+        refresh_every=REFRESH_EVERY,
+    )

@@ -1,0 +1,198 @@
+"""What a run of the avatar takes from its capture: arrays for training and for rendering.
+
+Everything that frames share is fitted on training frames only: the components of the expression,
+the scales of the torso's motion and its prediction from the head's pose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxhead.captures.format import Capture
+from jaxhead.captures.torso_predictor import fit_torso_predictor
+from jaxhead.files.errors import InputError
+from jaxhead.heads.model import head_to_arrays
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.hull import MOST_FRAMES, occupancy_prior
+
+
+@dataclasses.dataclass(frozen=True)
+class AvatarSpec:
+    """What of the program's shape depends on the capture; stored in the run as JSON.
+
+    Attributes:
+      frames: frames of the capture, all splits.
+      train_frames: how many of them train.
+      size: (H, W) of the stored pictures in pixels.
+      fps: frames per second.
+      scores: number of expression scores E.
+      components: kept principal components of the scores.
+      box: ((x, y, z), (x, y, z)) metres, lower and upper corner of the field in head space.
+      shape: (nz, ny, nx) voxels of the surface volumes.
+    """
+
+    frames: int
+    train_frames: int
+    size: tuple[int, int]
+    fps: float
+    scores: int
+    components: int
+    box: tuple[tuple[float, float, float], tuple[float, float, float]]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> AvatarSpec:
+        """The spec that `dataclasses.asdict` and JSON made a plain dictionary of."""
+        value = dict(value)
+        for name in ("size", "shape"):
+            value[name] = tuple(value[name])
+        value["box"] = tuple(tuple(corner) for corner in value["box"])
+        return cls(**value)
+
+
+def expression_components(scores: np.ndarray, dims: int) -> dict[str, np.ndarray]:
+    """Mean, principal directions and deviations of the scores of the training frames.
+
+    Args:
+      scores: (n, E) scores in [0, 1].
+      dims: components wanted; fewer where the frames span fewer.
+
+    Returns:
+      {"expression_mean" (E,), "expression_components" (k, E), "expression_scale" (k,)}: a frame's
+      condition is (score - mean) @ components.T / scale.
+    """
+    mean = scores.mean(0)
+    _, deviation, directions = np.linalg.svd(scores - mean, full_matrices=False)
+    deviation = deviation / np.sqrt(max(1, len(scores) - 1))
+    keep = min(dims, int(np.sum(deviation > 1e-3)))
+    return {
+        "expression_mean": mean.astype(np.float32),
+        "expression_components": directions[:keep].astype(np.float32),
+        "expression_scale": deviation[:keep].astype(np.float32),
+    }
+
+
+def torso_parameters(motion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(..., 6) numbers of an affine motion: the centre's shift in pictures, and the linear part - I.
+
+    Args:
+      motion: (..., 2, 3) affine in pixels, frame = A [reference, 1].
+      size: (H, W).
+    """
+    height, width = size
+    centre = np.array([width / 2, height / 2], np.float32)
+    moved = motion[..., :2] @ centre + motion[..., 2]
+    shift = (moved - centre) / np.float32(max(size))
+    linear = (motion[..., :2] - np.eye(2, dtype=np.float32)).reshape(*motion.shape[:-2], 4)
+    return np.concatenate([shift, linear], -1).astype(np.float32)
+
+
+def field_box(vertices: np.ndarray, margin: float) -> np.ndarray:
+    """(2, 3) float32 corners in metres around all given vertices (..., 3), `margin` wider."""
+    flat = vertices.reshape(-1, 3)
+    return np.stack([flat.min(0) - margin, flat.max(0) + margin]).astype(np.float32)
+
+
+def voxel_shape(box: np.ndarray, resolution: int) -> tuple[int, int, int]:
+    """(nz, ny, nx): `resolution` voxels along the longest side, near-cubic voxels."""
+    side = box[1] - box[0]
+    counts = np.maximum(4, np.round(side / side.max() * resolution).astype(int))
+    return int(counts[2]), int(counts[1]), int(counts[0])
+
+
+def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[str, np.ndarray]]:
+    """The spec and the arrays that a run keeps of its capture (`inputs.npz`).
+
+    Raises:
+      InputError: the capture has no usable training frame.
+    """
+    train = capture.train
+    if len(train) == 0:
+        raise InputError(f"{capture.path}: no usable training frame, expected at least one")
+    box = field_box(
+        np.concatenate([capture.vertices[train].reshape(-1, 3), np.asarray(capture.head.template)]),
+        config.surface.margin,
+    )
+    arrays = expression_components(capture.expression[train], config.field.expression_dims)
+    motion = torso_parameters(capture.torso_motion, capture.size)
+    arrays |= {
+        "K": capture.K,
+        "head_to_camera": capture.head_to_camera,
+        "expression": capture.expression,
+        "vertices": capture.vertices,
+        "torso_motion": capture.torso_motion,
+        "torso_measured": capture.torso_measured,
+        "torso_mean": motion[train].mean(0),
+        "torso_scale": np.maximum(motion[train].std(0), 1e-4),
+        "status": capture.status,
+        "train": capture.train,
+        "test": capture.test,
+        "background": capture.background,
+        "box": box,
+    }
+    measured = train[capture.torso_measured[train]]
+    predictor = fit_torso_predictor(
+        capture.head_to_camera, capture.torso_motion, measured, size=max(capture.size)
+    )
+    for field in dataclasses.fields(predictor):
+        arrays[f"torso_predictor/{field.name}"] = np.asarray(getattr(predictor, field.name))
+    arrays |= {f"head/{k}": np.asarray(v) for k, v in head_to_arrays(capture.head).items()}
+    some = train[np.unique(np.linspace(0, len(train) - 1, MOST_FRAMES).astype(int))]
+    arrays["occupancy"] = occupancy_prior(
+        box,
+        config.sampling.occupancy_resolution,
+        capture.K,
+        capture.head_to_camera[some],
+        [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
+        capture.size,
+    )
+    spec = AvatarSpec(
+        frames=len(capture),
+        train_frames=len(train),
+        size=tuple(int(n) for n in capture.size),
+        fps=float(capture.fps),
+        scores=int(capture.expression.shape[1]),
+        components=len(arrays["expression_scale"]),
+        box=tuple(tuple(float(x) for x in corner) for corner in box),
+        shape=voxel_shape(box, config.surface.resolution),
+    )
+    return spec, arrays
+
+
+def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with a fourth channel, where the head's field may show, and that region's box.
+
+    Args:
+      masks: (H, W, 3) uint8 person, head, torso.
+
+    Returns:
+      (H, W, 4) uint8; (4,) float32 x0, y0, x1, y1 in pixels.
+    """
+    from scipy import ndimage
+
+    reach = max(3, round(0.05 * max(masks.shape[:2])) | 1)
+    near = ndimage.maximum_filter(masks[..., 1], reach) > 12
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    box = np.array([0, 0, masks.shape[1], masks.shape[0]], np.float32)
+    if len(rows):
+        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    return np.concatenate([masks, 255 * near[..., None].astype(np.uint8)], -1), box
+
+
+def expression_condition(inputs: dict[str, np.ndarray], scores: np.ndarray) -> np.ndarray:
+    """(..., k) the normalised principal components of scores (..., E)."""
+    centred = scores - inputs["expression_mean"]
+    return (
+        centred @ inputs["expression_components"].T / inputs["expression_scale"]
+    ).astype(np.float32)
+
+
+def torso_condition(
+    inputs: dict[str, np.ndarray], motion: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """(..., 6) the normalised parameters of torso motions (..., 2, 3)."""
+    parameters = torso_parameters(motion, size)
+    return ((parameters - inputs["torso_mean"]) / inputs["torso_scale"]).astype(np.float32)

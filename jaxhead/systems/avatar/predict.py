@@ -1,0 +1,118 @@
+"""Whole pictures of an avatar: static shapes, work only where the head can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.rendering.placing import box_interval
+from jaxhead.systems.avatar import model
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.rays import Rays, over, render_head, torso_points
+
+CHUNK = 2048
+"""Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
+
+
+def predict(
+    params: Any,
+    state: Any,
+    frozen: dict[str, jax.Array],
+    request: dict[str, jax.Array],
+    *,
+    size: tuple[int, int],
+    config: AvatarConfig,
+) -> dict[str, jax.Array]:
+    """One picture. Not differentiable: the number of chunks depends on the data.
+
+    Args:
+      params: {"head", "torso"}; state: {"density"}; frozen: the run's arrays.
+      request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "volume" (nz, ny, nx, 3),
+        "condition" (k,), "torso_motion" (2, 3) in pixels of the picture, "torso_condition" (6,),
+        "background" (H, W, 3) in [0, 1].
+      size: (H, W).
+      config: the run's.
+
+    Returns:
+      {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) metres along the camera's z axis, 0 where
+      the head's field is thin}.
+    """
+    height, width = size
+    y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    pixels = jnp.stack([x, y], -1).reshape(-1, 2).astype(jnp.float32) + 0.5
+    origins, directions = pixel_rays(request["K"], request["head_to_camera"], pixels)
+    head = _head_picture(
+        params["head"], state, frozen, request, origins, directions, config=config
+    )
+    reference = torso_points(pixels, request["torso_motion"], size)
+    torso, torso_alpha = jax.lax.map(
+        lambda points: model.torso_field(
+            params["torso"], points,
+            jnp.broadcast_to(request["torso_condition"], (len(points), 6)), config=config.torso,
+        ),
+        _chunks(reference),
+    )
+    count = height * width
+    torso, torso_alpha = torso.reshape(-1, 3)[:count], torso_alpha.reshape(-1)[:count]
+    rgb, person = over(
+        head["rgb"], head["alpha"], torso, torso_alpha, request["background"].reshape(-1, 3)
+    )
+    forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
+    depth = jnp.where(
+        head["alpha"] > 0.5, head["depth"] / jnp.maximum(head["alpha"], 1e-3) * forward, 0.0
+    )
+    return {
+        "rgb": jnp.clip(rgb, 0.0, 1.0).reshape(height, width, 3),
+        "alpha": person.reshape(height, width),
+        "depth": depth.reshape(height, width),
+    }
+
+
+def _chunks(x: jax.Array) -> jax.Array:
+    """(c, CHUNK, ...) of (n, ...), the last chunk padded with zeros."""
+    pad = -len(x) % CHUNK
+    return jnp.pad(x, ((0, pad),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, CHUNK, *x.shape[1:])
+
+
+def _head_picture(params, state, frozen, request, origins, directions, *, config):
+    """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
+    count = len(origins)
+    occupied = state["density"] > config.sampling.threshold
+    hit = _may_hit(origins, directions, occupied, frozen["box"], config.sampling.segments)
+    order = jnp.argsort(~hit, stable=True)
+    padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
+    chunks = (jnp.sum(hit) + CHUNK - 1) // CHUNK
+
+    def body(i, out):
+        rays = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
+        at = jnp.minimum(rays, count - 1)
+        part = render_head(
+            params,
+            Rays(origins[at], directions[at], jnp.zeros((CHUNK,), jnp.int32)),
+            request["volume"][None], request["condition"][None], occupied, frozen["box"], None,
+            config=config,
+        )
+        return {name: out[name].at[rays].set(part[name], mode="drop") for name in out}
+
+    out = {
+        "rgb": jnp.zeros((count, 3)), "alpha": jnp.zeros((count,)), "depth": jnp.zeros((count,))
+    }
+    return jax.lax.fori_loop(0, chunks, body, out)
+
+
+def _may_hit(origins, directions, occupied, box, segments):
+    """(n,) bool: whether a ray has an occupied cell on its way through the box."""
+    from jaxhead.rendering.placing import cell_values
+
+    enter, leave = box_interval(origins, directions, box)
+    step = jnp.maximum(leave - enter, 0.0) / segments
+
+    def test(hit, i):
+        points = origins + (enter + (i + 0.5) * step)[:, None] * directions
+        return hit | (cell_values(occupied, points, box) & (step > 0)), None
+
+    start = jnp.zeros((len(origins),), bool)
+    return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]

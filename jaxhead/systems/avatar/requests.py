@@ -1,0 +1,229 @@
+"""From render options to one request per picture: camera, mesh, expression and torso motion."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxhead.captures.format import Capture, load_capture
+from jaxhead.captures.torso_predictor import TorsoPredictor, predict_torso
+from jaxhead.files.errors import InputError
+from jaxhead.heads.model import HeadModel
+from jaxhead.rendering.requests import RenderOptions, background_pixels
+from jaxhead.systems.avatar.inputs import AvatarSpec, expression_condition, torso_condition
+
+MOST_DEVIATIONS = 3.0
+"""Expressions beyond so many deviations of the training frames are held there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Requests:
+    """Host arrays of n pictures.
+
+    Attributes:
+      frame_ids: (n,) the capture's frames behind them, -1 where there is none.
+      head_to_camera: (n, 4, 4); vertices: (n, V, 3) metres; condition: (n, k).
+      torso_motion: (n, 2, 3) pixels of the picture; torso_condition: (n, 6).
+      K: (3, 3) pixels of the picture; background: (H, W, 3) float32 in [0, 1]; size: (H, W).
+      notes: what was predicted, replaced or held back, for the user.
+    """
+
+    frame_ids: np.ndarray
+    head_to_camera: np.ndarray
+    vertices: np.ndarray
+    condition: np.ndarray
+    torso_motion: np.ndarray
+    torso_condition: np.ndarray
+    K: np.ndarray
+    background: np.ndarray
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def split_ids(inputs: dict[str, np.ndarray], split: str) -> np.ndarray:
+    """Frame ids of a split, ascending; "all" joins both."""
+    if split == "all":
+        return np.sort(np.concatenate([inputs["train"], inputs["test"]]))
+    return inputs[split]
+
+
+def orbit_pose(pose: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
+    """(4, 4) head-to-camera seen from a camera that turned around the head.
+
+    Args:
+      pose: (4, 4) head-to-camera, OpenCV axes.
+      yaw: degrees, > 0 moves the camera to the picture's right.
+      pitch: degrees, > 0 moves it up.
+    """
+    a, b = np.radians(yaw), np.radians(pitch)
+    turn_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    turn_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    turn, centre = turn_x @ turn_y, pose[:3, 3]
+    moved = pose.copy()
+    moved[:3, :3] = turn @ pose[:3, :3]
+    # The head's origin is the centre of the turn, so it stays where it is in the picture.
+    moved[:3, 3] = centre
+    return moved
+
+
+def transferred_poses(other: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Poses of another capture for this camera: its turns, and its shifts about our mean place.
+
+    Args:
+      other: (n, 4, 4) of the driving capture; own: (m, 4, 4) of the training frames.
+
+    Shifts are scaled by the ratio of the mean distances, so that they move as many face widths.
+    """
+    poses = other.astype(np.float64)
+    theirs, ours = poses[:, :3, 3].mean(0), own[:, :3, 3].astype(np.float64).mean(0)
+    poses[:, :3, 3] = ours + (poses[:, :3, 3] - theirs) * (ours[2] / theirs[2])
+    return poses.astype(np.float32)
+
+
+def make_requests(
+    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, np.ndarray], head: HeadModel
+) -> Requests:
+    """All requests of a render.
+
+    Args:
+      options: what is asked for.
+      spec, inputs: of the run.
+      head: the run's head model.
+
+    Raises:
+      InputError: the split is empty, or a driving capture does not fit.
+    """
+    notes: list[str] = []
+    ids = split_ids(inputs, options.split)[: options.frames]
+    if len(ids) == 0:
+        raise InputError(f"the run has no frame in the split {options.split!r}, expected some")
+    poses, scores, vertices = (
+        inputs["head_to_camera"][ids], inputs["expression"][ids], inputs["vertices"][ids],
+    )
+    frames = ids
+    if options.pose_from is not None:
+        driving = load_capture(options.pose_from)
+        own = inputs["head_to_camera"][inputs["train"]]
+        poses = transferred_poses(_frames_of(driving, options)[0], own)
+        frames, (scores, vertices) = _stretched(len(poses), ids, scores, vertices)
+    if options.expression_from is not None:
+        driving = load_capture(options.expression_from)
+        scores = _frames_of(driving, options)[1]
+        _check_names(driving, head)
+        if options.pose_from is None:
+            frames, (poses,) = _stretched(len(scores), ids, poses)
+        count = min(len(scores), len(poses))
+        scores, poses, frames = scores[:count], poses[:count], frames[:count]
+        vertices = posed(head, scores)
+    if options.neutral:
+        scores = np.zeros_like(scores)
+        vertices = posed(head, scores)
+    moved = options.pose_from is not None or _turned(options)
+    if _turned(options):
+        poses = np.stack([
+            orbit_pose(pose, *_angles(options, i, len(poses))) for i, pose in enumerate(poses)
+        ])
+    condition = expression_condition(inputs, scores)
+    held = np.clip(condition, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+    if options.expression_from is not None and np.any(held != condition):
+        notes.append("expressions far from the subject's own were held at their edge")
+    motion = torso_motion(options, spec, inputs, frames, poses, moved, notes)
+    condition_torso = np.clip(torso_condition(inputs, motion, spec.size), -4.0, 4.0)
+    own = options.pose_from is None and options.expression_from is None
+    return _sized(options, spec, inputs, Requests(
+        frame_ids=frames if own else np.full(len(frames), -1),
+        head_to_camera=poses.astype(np.float32),
+        vertices=vertices,
+        condition=held if options.expression_from or options.neutral else condition,
+        torso_motion=motion,
+        torso_condition=condition_torso,
+        K=inputs["K"],
+        background=inputs["background"].astype(np.float32) / 255,
+        size=spec.size,
+        notes=tuple(notes),
+    ))
+
+
+def posed(head: HeadModel, scores: np.ndarray) -> np.ndarray:
+    """(n, V, 3) float32 meshes in metres of scores (n, E) by the head's displacement basis."""
+    basis = np.asarray(head.expression_basis)
+    return (np.asarray(head.template) + np.einsum("ne,evc->nvc", scores, basis)).astype(np.float32)
+
+
+def torso_motion(
+    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, Any], frames: np.ndarray,
+    poses: np.ndarray, moved: bool, notes: list[str],
+) -> np.ndarray:
+    """(n, 2, 3) motion of the torso: measured where asked for and known, else predicted."""
+    predictor = TorsoPredictor(
+        **{name: inputs[f"torso_predictor/{name}"] for name in
+           (field.name for field in dataclasses.fields(TorsoPredictor))}
+    )
+    if moved:
+        notes.append("the torso's motion was predicted from the new head poses")
+        return predict_torso(predictor, poses)
+    measured = inputs["torso_motion"][frames]
+    known = inputs["torso_measured"][frames]
+    if options.torso == "predicted":
+        known = np.zeros_like(known)
+    elif not known.all():
+        notes.append(f"the torso's motion was predicted in {int((~known).sum())} frames")
+    # The prediction reads the recent past, so it is made for the whole clip.
+    predicted = predict_torso(predictor, inputs["head_to_camera"])[frames]
+    return np.where(known[:, None, None], measured, predicted).astype(np.float32)
+
+
+def _frames_of(driving: Capture, options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.sort(np.concatenate([driving.train, driving.test]))[: options.frames]
+    return driving.head_to_camera[ids], driving.expression[ids]
+
+
+def _check_names(driving: Capture, head: HeadModel) -> None:
+    if driving.head.expression_names != head.expression_names:
+        raise InputError(
+            f"{driving.path}: its {len(driving.head.expression_names)} expressions have other names "
+            f"than the {len(head.expression_names)} of the run, expected the same"
+        )
+
+
+def _stretched(count: int, ids: np.ndarray, *arrays: np.ndarray):
+    """Frames and arrays played forwards and backwards until there are `count` of them."""
+    period = max(1, 2 * len(ids) - 2)
+    place = np.arange(count) % period
+    place = np.where(place < len(ids), place, period - place)
+    return ids[place], tuple(array[place] for array in arrays)
+
+
+def _turned(options: RenderOptions) -> bool:
+    return options.view is not None or options.orbit_degrees is not None
+
+
+def _angles(options: RenderOptions, index: int, count: int) -> tuple[float, float]:
+    if options.view is not None:
+        return options.view
+    assert options.orbit_degrees is not None
+    return options.orbit_degrees * float(np.sin(2 * np.pi * index / max(1, count))), 0.0
+
+
+def _sized(
+    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, Any], requests: Requests
+) -> Requests:
+    """The requests for the wanted picture size and background."""
+    size = spec.size if options.size is None else (options.size, options.size)
+    factor = size[0] / spec.size[0]
+    scale = np.diag([factor, factor, 1.0]).astype(np.float32)
+    motion = requests.torso_motion.copy()
+    motion[..., 2] *= factor
+    picture = background_pixels(options.background, size)
+    if picture is None:
+        picture = requests.background
+        if size != spec.size:
+            from PIL import Image
+
+            plate = Image.fromarray(inputs["background"]).resize(size[::-1], Image.Resampling.BICUBIC)
+            picture = np.asarray(plate).astype(np.float32) / 255
+    return dataclasses.replace(
+        requests, K=scale @ requests.K, torso_motion=motion, size=size, background=picture
+    )

@@ -1,0 +1,209 @@
+"""The avatar as data for the trainer: variables, loss, occupancy refresh and prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.geometry.volume import lookup
+from jaxhead.losses.huber import huber
+from jaxhead.systems.avatar import model
+from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
+from jaxhead.systems.avatar.inputs import AvatarSpec
+from jaxhead.systems.avatar.rays import Rays, over, render_head, to_cube, torso_points
+from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
+from jaxhead.training.system import Feed, Stage, System, Update, Variables
+
+PLAYER = "avatar"
+TORSO_CONDITION = 6
+
+
+def init(
+    key: jax.Array, spec: AvatarSpec, frozen: dict[str, Any], config: AvatarConfig
+) -> Variables:
+    """Variables of an untrained avatar."""
+    head, torso = jax.random.split(key)
+    return Variables(
+        params={
+            PLAYER: {
+                "head": model.init_head(head, config.field, spec.components),
+                "torso": model.init_torso(torso, config.torso, TORSO_CONDITION),
+            }
+        },
+        state={"density": frozen["occupancy"].astype(jnp.float32) * 1e3},
+        frozen=frozen,
+    )
+
+
+def render_rays(
+    params: Any, batch: dict[str, Any], state: Any, frozen: dict[str, Any],
+    condition: jax.Array, torso_condition: jax.Array, *, spec: AvatarSpec, config: AvatarConfig,
+) -> dict[str, jax.Array]:
+    """What the fields give along a batch of rays of b frames, R each, the first h through the head.
+
+    Returns:
+      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h)} over the batch's background.
+    """
+    frames, count = batch["pixels"].shape[:2]
+    heads = batch["jitter"].shape[1]
+    origins, directions = pixel_rays(
+        frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads]
+    )
+    owner = jnp.repeat(jnp.arange(frames, dtype=jnp.int32), heads, total_repeat_length=frames * heads)
+    head = render_head(
+        params["head"],
+        Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner),
+        batch["volumes"], condition, state["density"] > 0, frozen["box"],
+        batch["jitter"].reshape(frames * heads, -1), config=config,
+    )
+    reference = torso_points(batch["pixels"], batch["torso_motion"], spec.size)
+    torso, torso_alpha = model.torso_field(
+        params["torso"], reference.reshape(-1, 2),
+        jnp.repeat(torso_condition, count, axis=0, total_repeat_length=frames * count),
+        config=config.torso,
+    )
+
+    def padded(x):
+        x = x.reshape(frames, heads, *x.shape[1:])
+        return jnp.pad(x, ((0, 0), (0, count - heads)) + ((0, 0),) * (x.ndim - 2)).reshape(
+            frames * count, *x.shape[2:]
+        )
+
+    rgb, person = over(
+        padded(head["rgb"]), padded(head["alpha"]), torso, torso_alpha,
+        batch["back"].reshape(-1, 3),
+    )
+    return {
+        "rgb": rgb.reshape(frames, count, 3),
+        "person": person.reshape(frames, count),
+        "head": head["alpha"].reshape(frames, heads),
+    }
+
+
+def loss(
+    variables: Variables, batch: dict[str, Any], *, spec: AvatarSpec, config: AvatarConfig
+):
+    """Huber on colours (patent, stage 7), and the masks' supervision of the opacities."""
+    batch = dict(batch["rays"])
+    frozen, params = variables.frozen, variables.params[PLAYER]
+    condition, torso_condition = _with_noise(batch, config)
+    heads = batch["jitter"].shape[1]
+    masks = batch["masks"]
+    pixels = jnp.floor(batch["pixels"]).astype(jnp.int32)
+    plate = frozen["background"][pixels[..., 1], pixels[..., 0]].astype(jnp.float32) / 255
+    person = masks[..., :1]
+    used = batch["random_used"][..., None]
+    batch["back"] = jnp.where(used, batch["random"], plate)
+    target = jnp.where(
+        used, person * batch["rgb"] + (1 - person) * batch["random"], batch["rgb"]
+    )
+    out = render_rays(
+        params, batch, variables.state, frozen, condition, torso_condition,
+        spec=spec, config=config,
+    )
+    # A torso ray that fell into the head's region has no head to show: it does not count.
+    far = 1.0 - masks[..., 3] * (jnp.arange(masks.shape[1]) >= heads)
+    color = jnp.mean(far[..., None] * huber(out["rgb"], target, delta=config.loss.delta))
+    head = jnp.mean(jnp.abs(out["head"] - masks[:, :heads, 1]))
+    cover = jnp.mean(far * jnp.abs(out["person"] - masks[..., 0]))
+    weights = config.loss
+    total = weights.color * color / weights.delta + weights.opacity * (head + cover)
+    decay = sum(
+        jnp.sum(table**2) for field in params.values() for table in jax.tree.leaves(field["tables"])
+    )
+    total = total + 0.5 * weights.table_decay * decay
+    return total, ({"color": color, "head_mask": head, "person_mask": cover}, variables.state)
+
+
+def _with_noise(batch: dict[str, Any], config: AvatarConfig) -> tuple[jax.Array, jax.Array]:
+    """Conditions of the batch's frames, blurred so that the fields interpolate between them."""
+
+    def one(data, condition, torso):
+        first, second = jax.random.split(jax.random.wrap_key_data(data))
+        return (
+            condition + config.field.expression_noise * jax.random.normal(first, condition.shape),
+            torso + config.torso.motion_noise * jax.random.normal(second, torso.shape),
+        )
+
+    return jax.vmap(one)(batch["noise"], batch["condition"], batch["torso_condition"])
+
+
+def optimiser(config: OptimiserConfig):
+    """Adam for tables and networks, each with its rate (INSTA's betas and epsilon)."""
+    shared = dict(final=config.final_share, hold=config.hold)
+    return grouped(
+        lambda path: "tables" if "tables" in path else "networks",
+        {
+            "tables": adam(OptimizerConfig(rate=config.table_rate, **shared)),
+            "networks": adam(OptimizerConfig(rate=config.learning_rate, **shared)),
+        },
+    )
+
+
+def refresh(
+    variables: Variables, batch: dict[str, Any], key: jax.Array, *, config: AvatarConfig
+) -> dict[str, jax.Array]:
+    """The occupancy state after looking at one random point of a part of its cells.
+
+    INSTA's rule: the density decays by 0.95 a visit, the maximum of old and new is kept. Cells that
+    no training silhouette allows stay empty.
+    """
+    rays, frozen = batch["rays"], variables.frozen
+    density, prior, box = variables.state["density"], frozen["occupancy"], frozen["box"]
+    shape = jnp.array(density.shape, jnp.float32)
+    part = max(1, density.size // 8)
+    pick, place = jax.random.split(key)
+    cells = jax.random.randint(pick, (part,), 0, density.size)
+    z, y, x = jnp.unravel_index(cells, density.shape)
+    corner = jnp.stack([x, y, z], -1).astype(jnp.float32)
+    points = (corner + jax.random.uniform(place, (part, 3))) / shape[::-1]
+    points = box[0] + points * (box[1] - box[0])
+    mapped = points
+    if config.field.mapping != "none":
+        mapped = points + lookup(rays["volumes"][0], points, box)
+    _, sigma, _ = model.head_field(
+        variables.params[PLAYER]["head"], jnp.clip(to_cube(mapped, box), 0.0, 1.0),
+        jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), (part, 3)),
+        jnp.broadcast_to(rays["condition"][:1], (part, rays["condition"].shape[-1])),
+        config=config.field,
+    )
+    flat = density.reshape(-1)
+    visited = jnp.maximum(flat[cells] * 0.95, sigma)
+    flat = flat.at[cells].set(visited)
+    return {"density": jnp.where(prior, flat.reshape(density.shape), 0.0)}
+
+
+def build(
+    config: AvatarConfig, spec: AvatarSpec, frozen: dict[str, np.ndarray], feed: Feed | None
+) -> tuple[Stage, ...]:
+    """The recipe: one stage.
+
+    Args:
+      config: the run's; spec: what depends on the capture; frozen: arrays of `frozen_arrays`.
+      feed: of `data.make_feed`, None where nothing is trained (rendering).
+    """
+    arrays = {name: jnp.asarray(value) for name, value in frozen.items()}
+
+    def update(variables, outputs, batch, key, step):
+        del outputs, key, step
+        return loss(variables, batch, spec=spec, config=config)
+
+    system = System(
+        init=lambda key: init(key, spec, arrays, config),
+        updates=(Update(PLAYER, update),),
+        refresh=None,
+    )
+    return (
+        Stage(
+            name="avatar",
+            system=system,
+            feeds={"rays": feed} if feed is not None else {},
+            optimizers={PLAYER: optimiser(config.optimiser)},
+            steps=config.steps,
+            ema={PLAYER: config.optimiser.ema},
+        ),
+    )

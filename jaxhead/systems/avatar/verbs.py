@@ -1,0 +1,255 @@
+"""The avatar's verbs: what the command line calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhead.captures.format import Capture, load_capture
+from jaxhead.files.errors import InputError
+from jaxhead.files.images import write_image
+from jaxhead.heads.model import HeadModel, head_from_arrays
+from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
+from jaxhead.systems.avatar import config as configs
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.data import frame_order, make_feed
+from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
+from jaxhead.systems.avatar.predict import predict
+from jaxhead.systems.avatar.requests import Requests, make_requests
+from jaxhead.systems.avatar.surface import VolumeCache, frame_volume, surface_arrays
+from jaxhead.systems.avatar.system import PLAYER, build
+from jaxhead.training import loop
+from jaxhead.training.configuration import from_document, to_document
+from jaxhead.training.progress import Progress
+from jaxhead.training.runs import Run, create_run, is_run, load_run
+from jaxhead.training.system import Variables
+
+presets = configs.PRESETS
+_FROZEN = ("K", "box", "background", "occupancy", "neighbours", "template_index")
+
+
+def train(
+    captures: list[pathlib.Path],
+    out: pathlib.Path,
+    *,
+    config: AvatarConfig,
+    seed: int = 0,
+    steps: int | None = None,
+    minutes: float | None = None,
+    devices: int | None = None,
+    progress: Progress | None = None,
+) -> loop.TrainResult:
+    """Trains an avatar of one capture in the folder `out`, or goes on with the one that is there.
+
+    Args:
+      captures: one capture folder; none for a run that goes on and whose capture has not moved.
+      out: the run.
+      config: the run's configuration.
+      seed, steps, minutes, progress: see `training.loop.train`.
+      devices: how many local devices to use, None for all.
+
+    Raises:
+      InputError: no or several captures, another capture or configuration than the run's.
+    """
+    if len(captures) > 1:
+        raise InputError(f"avatar trains on one capture, {len(captures)} were given")
+    run, capture = _opened(captures, out, config, seed)
+    spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
+    frozen = frozen_arrays(inputs)
+    train_ids = inputs["train"]
+    volumes = VolumeCache(
+        inputs["vertices"], train_ids[frame_order(len(train_ids))], frozen, config=config
+    )
+    try:
+        stages = build(config, spec, frozen, make_feed(capture, spec, inputs, volumes, config))
+        return loop.train(
+            stages,
+            out,
+            seed=seed,
+            steps=steps,
+            minutes=minutes,
+            loop=config.loop,
+            devices=None if devices is None else jax.local_devices()[:devices],
+            on_sample=_sampler(capture, spec, inputs, frozen, config),
+            progress=progress,
+        )
+    finally:
+        volumes.close()
+
+
+def _opened(
+    captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int
+) -> tuple[Run, Capture]:
+    if not is_run(out):
+        if not captures:
+            raise InputError(f"{out}: no run there yet, expected a capture to train on")
+        capture = load_capture(captures[0])
+        spec, inputs = prepare(capture, config)
+        inputs |= surface_arrays(spec, inputs["head/template"], inputs["head/faces"])
+        source = {"path": str(captures[0].absolute()), "digest": capture.digest}
+        run = create_run(
+            out, system="avatar", config=to_document(config), seed=seed,
+            spec=dataclasses.asdict(spec), sources=(source,), inputs=inputs,
+        )
+        # Both ways to here see the spec as JSON gives it back.
+        return load_run(run.path), capture
+    run = load_run(out)
+    former = from_document(AvatarConfig, run.config)
+    for part in dataclasses.fields(AvatarConfig):
+        new, old = getattr(config, part.name), getattr(former, part.name)
+        if part.name not in ("loop", "steps") and new != old:
+            raise InputError(
+                f"{out}: the run was made with {part.name} = {old}, {new} contradicts it; "
+                "a run keeps its configuration"
+            )
+    return run, open_capture(run, captures[0] if captures else None)
+
+
+def open_capture(run: Run, path: str | pathlib.Path | None) -> Capture:
+    """The run's capture, at `path` or where the run last saw it; its digest must agree."""
+    source = run.sources[0]
+    capture = load_capture(path or source["path"])
+    if capture.digest != source["digest"]:
+        raise InputError(
+            f"{capture.path}: capture {capture.digest[:12]}, the run {run.path} was made from "
+            f"{source['digest'][:12]}"
+        )
+    return capture
+
+
+def frozen_arrays(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays that are arguments of the step and of rendering."""
+    return {name: inputs[name] for name in _FROZEN} | {
+        "template": inputs["head/template"], "faces": inputs["head/faces"]
+    }
+
+
+def renderer(
+    variables: Variables, frozen: dict[str, Any], size: tuple[int, int], config: AvatarConfig
+) -> Callable[[Requests, int], dict[str, jax.Array]]:
+    """A function (requests, index) -> the picture of `predict`, compiled once."""
+    params, state = variables.params[PLAYER], variables.state
+    frozen = {name: jnp.asarray(value) for name, value in frozen.items()}
+
+    @jax.jit
+    def picture(params, state, frozen, vertices, request):
+        if config.field.mapping == "none":
+            volume = jnp.zeros((*frozen["template_index"].shape, 3))
+        else:
+            volume = frame_volume(vertices, frozen, config=config)
+        request = request | {"volume": volume.astype(jnp.float16)}
+        return predict(params, state, frozen, request, size=size, config=config)
+
+    def render(requests: Requests, index: int) -> dict[str, jax.Array]:
+        request = {
+            "K": requests.K,
+            "head_to_camera": requests.head_to_camera[index],
+            "condition": requests.condition[index],
+            "torso_motion": requests.torso_motion[index],
+            "torso_condition": requests.torso_condition[index],
+            "background": requests.background,
+        }
+        request = {name: jnp.asarray(value, jnp.float32) for name, value in request.items()}
+        return picture(params, state, frozen, jnp.asarray(requests.vertices[index]), request)
+
+    return render
+
+
+def _pictures(render, requests: Requests) -> Iterator[dict[str, np.ndarray]]:
+    """Pictures in order; the next one is computed while the last one is written."""
+    pending = render(requests, 0)
+    for index in range(1, len(requests.frame_ids) + 1):
+        ready = pending
+        if index < len(requests.frame_ids):
+            pending = render(requests, index)
+        yield {name: np.asarray(value) for name, value in ready.items()}
+
+
+def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStream:
+    """The pictures of a run that `options` ask for.
+
+    Raises:
+      InputError: the run, a driving capture or an option is at fault.
+    """
+    loaded = load_run(run)
+    config = from_document(AvatarConfig, loaded.config)
+    spec, inputs = AvatarSpec.from_json(dict(loaded.spec)), loaded.inputs()
+    frozen = frozen_arrays(inputs)
+    head = _head(inputs)
+    requests = make_requests(options, spec, inputs, head)
+    (stage,) = build(config, spec, frozen, None)
+    variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
+    render = renderer(variables, frozen, requests.size, config)
+    capture, notes = _capture_at_hand(loaded, options)
+    audio, rate = _sound(options, capture, requests, spec)
+    return RenderStream(
+        frames=_pictures(render, requests),
+        frame_ids=[int(frame) for frame in requests.frame_ids],
+        fps=spec.fps,
+        size=requests.size,
+        count=len(requests.frame_ids),
+        audio=audio,
+        audio_rate=rate,
+        vertices=iter(requests.vertices),
+        faces=np.asarray(head.faces),
+        capture=capture,
+        notes=(*requests.notes, *notes),
+    )
+
+
+def _head(inputs: dict[str, np.ndarray]) -> HeadModel:
+    prefix = "head/"
+    return head_from_arrays(
+        {name[len(prefix):]: value for name, value in inputs.items() if name.startswith(prefix)}
+    )
+
+
+def _capture_at_hand(run: Run, options: RenderOptions) -> tuple[Capture | None, tuple[str, ...]]:
+    if options.capture is not None:
+        return open_capture(run, options.capture), ()
+    path = run.sources[0]["path"]
+    if not pathlib.Path(path).is_dir():
+        return None, (f"the run's capture is not at {path}: no sound, no true frames",)
+    return open_capture(run, None), ()
+
+
+def _sound(options: RenderOptions, capture: Capture | None, requests: Requests, spec: AvatarSpec):
+    """The sound of the frames shown: the driving capture's where its expressions are played."""
+    if options.expression_from is not None:
+        driving = load_capture(options.expression_from)
+        ids = np.sort(np.concatenate([driving.train, driving.test]))[: len(requests.frame_ids)]
+        samples, rate = driving.audio(), driving.audio_rate
+    elif capture is not None:
+        ids, samples, rate = requests.frame_ids, capture.audio(), capture.audio_rate
+    else:
+        return None, 16000
+    return audio_of_frames(samples, [int(i) for i in ids], fps=spec.fps, rate=rate), rate
+
+
+def _sampler(capture: Capture, spec, inputs, frozen, config):
+    """Called by the loop: two training and two held-out frames, truth above render."""
+    head = _head(inputs)
+
+    def sample(stage, step: int, variables: Variables, folder: pathlib.Path) -> None:
+        del stage
+        rows = []
+        for split in ("train", "test"):
+            requests = make_requests(RenderOptions(split=split), spec, inputs, head) if len(
+                inputs[split]
+            ) else None
+            if requests is None:
+                continue
+            render = renderer(variables, frozen, spec.size, config)
+            for index in {len(requests.frame_ids) // 3, (2 * len(requests.frame_ids)) // 3}:
+                picture = np.asarray(render(requests, index)["rgb"])
+                picture = np.round(picture * 255).astype(np.uint8)
+                rows.append(np.concatenate([capture.frame(int(requests.frame_ids[index])), picture]))
+        write_image(folder / f"step_{step:06d}.png", np.concatenate(rows, axis=1))
+
+    return sample
