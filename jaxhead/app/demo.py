@@ -17,7 +17,7 @@ from absl import flags
 
 from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments, HelpRequest, UsageError, Verb, help_text, parse
-from jaxhead.app.main import complain, main, private_stderr
+from jaxhead.app.main import complain, main, prepare_process
 from jaxhead.files.errors import InputError
 
 _SETTINGS = "demo.json"
@@ -153,5 +153,5 @@ def _begin(out: pathlib.Path, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    private_stderr()
+    prepare_process()
     sys.exit(run(sys.argv[1:]))

@@ -1,8 +1,8 @@
 """The command line: `jaxhead VERB ...`.
 
 Exit codes: 0 done, 1 the input is at fault (one line on stderr), 2 the command line or the
-configuration is (one line on stderr), 130 interrupted. Anything else that goes wrong is a bug and
-shows its traceback.
+configuration is (one line on stderr), 130 interrupted, 143 terminated. Anything else that goes
+wrong is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -35,9 +36,13 @@ _USER_ERRNO = (
 )
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: outputs are cleaned up as after Ctrl-C."""
+
+
 def console() -> None:
     """The console script: runs the command line and exits with its code."""
-    private_stderr()
+    prepare_process()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -48,12 +53,17 @@ def console() -> None:
     sys.exit(code)
 
 
-def private_stderr() -> None:
-    """Gives Python a descriptor of its own for stderr.
+def prepare_process() -> None:
+    """Sets up what belongs to the process: SIGTERM as an exception, a stderr of Python's own.
 
     What native libraries log to descriptor 2 is caught while they run; our own progress and errors
     must not be caught with it.
     """
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     with contextlib.suppress(OSError):
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
 
@@ -79,9 +89,10 @@ def main(argv: Sequence[str]) -> int:
     except InputError as error:
         complain(str(error))
         return 1
-    except KeyboardInterrupt:
-        print("jaxhead: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        complain("terminated" if terminated else "interrupted")
+        return 143 if terminated else 130
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno not in _USER_ERRNO:
             raise

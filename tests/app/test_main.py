@@ -172,19 +172,29 @@ def test_files_that_are_no_video(name, tmp_path):
         assert not (tmp_path / "c").exists()
 
 
-def test_ctrl_c_says_one_line(tmp_path):
-    code = (
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"terminated")],
+)
+def test_signals_say_one_line_and_clean_up(number, code, word, tmp_path):
+    program = (
         "import signal, sys, time; from jaxhead.app import main\n"
-        "def work(argv):\n print('go', flush=True); time.sleep(60)\n"
+        "from jaxhead.files.atomic import new_folder\n"
+        "def work(argv):\n"
+        " with new_folder(argv[0]): print('go', flush=True); time.sleep(60)\n"
         "main._dispatch = work; main.console()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program, str(tmp_path / "out")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout.readline() == b"go\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=20)
-    assert process.returncode == 130 and error == b"jaxhead: interrupted\n"
+    assert process.returncode == code and error == b"jaxhead: " + word + b"\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):
