@@ -63,7 +63,7 @@ def volume_weights(sigma: jax.Array, delta: jax.Array, *, stop: float = 0.0) -> 
 def alive(sigma: jax.Array, delta: jax.Array, *, stop: float = 1e-4) -> jax.Array:
     """Returns a mask [..., S] of the samples that at least `stop` of the light reaches.
 
-    Samples behind it need no colour: use the mask with `sampling.compact`.
+    Samples behind it need no colour: use the mask with `compaction.compact`.
     """
     return transmittance(sigma, delta)[..., :-1] >= stop
 

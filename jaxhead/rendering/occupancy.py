@@ -1,0 +1,144 @@
+"""Occupancy grids: where in a box there is anything, learned from the field itself.
+
+The rule of instant-ngp (Müller et al. 2022, appendix C) as INSTA runs it: each cell holds a
+decaying maximum of the optical thickness found at random points inside it, and counts as occupied
+above min(0.01, mean). Arrays are [R, R, R] with axes x, y, z.
+"""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class OccupancyGrid:
+    """State of a grid.
+
+    Attributes:
+        thickness: decaying maximum of density times step length per cell, [R, R, R], not negative.
+        low: the box's lower corner [3].
+        high: its upper corner [3].
+    """
+
+    thickness: jax.Array
+    low: jax.Array
+    high: jax.Array
+
+
+def new_grid(resolution: int, low, high, *, thickness: float = 1.0) -> OccupancyGrid:
+    """Returns a grid that counts as occupied everywhere until it has been updated.
+
+    Args:
+        resolution: cells per axis.
+        low: the box's lower corner [3].
+        high: its upper corner [3].
+        thickness: first value of every cell.
+    """
+    cells = jnp.full((resolution,) * 3, thickness, jnp.float32)
+    return OccupancyGrid(cells, jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+
+
+def update(
+    grid: OccupancyGrid,
+    thickness_fn: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    *,
+    decay: float = 0.95,
+    cells: int | None = None,
+) -> OccupancyGrid:
+    """Returns the grid after a look at random points: max(decay * old, new).
+
+    Args:
+        grid: state.
+        thickness_fn: points [N, 3] in the box -> density times step length, [N].
+        key: typed random key.
+        decay: factor of the old values of all cells.
+        cells: None looks into every cell; a number looks into half as many uniformly drawn cells
+            and half as many drawn from the occupied ones, as instant-ngp does after warming up.
+    """
+    which, where = jax.random.split(key)
+    shape = grid.thickness.shape
+    if cells is None:
+        flat = jnp.arange(grid.thickness.size)
+    else:
+        flat = _some_cells(which, grid, cells)
+    points = _points_inside(where, grid, flat)
+    seen = jax.lax.stop_gradient(thickness_fn(points)).astype(grid.thickness.dtype)
+    old = decay * grid.thickness.reshape(-1)
+    # A diverged field must not make the grid useless for ever.
+    new = old.at[flat].max(jnp.nan_to_num(seen, nan=0.0))
+    return grid.replace(thickness=new.reshape(shape))
+
+
+def default_threshold(grid: OccupancyGrid) -> jax.Array:
+    """Returns min(0.01, mean thickness), above which INSTA calls a cell occupied."""
+    return jnp.minimum(0.01, jnp.mean(grid.thickness))
+
+
+def occupied_cells(
+    grid: OccupancyGrid, *, threshold: float | jax.Array | None = None, dilation: int = 0
+) -> jax.Array:
+    """Returns which cells hold something, bool [R, R, R].
+
+    Args:
+        grid: state.
+        threshold: least thickness; None takes `default_threshold`. A cell at the threshold counts,
+            so that a new, even grid is full.
+        dilation: cells around an occupied one that count too.
+    """
+    threshold = default_threshold(grid) if threshold is None else threshold
+    full = (grid.thickness >= threshold) & (grid.thickness > 0)
+    if not dilation:
+        return full
+    window = (2 * dilation + 1,) * 3
+    return jax.lax.reduce_window(full, False, jax.lax.bitwise_or, window, (1, 1, 1), "SAME")
+
+
+def look_up(cells: jax.Array, points: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Returns the values [...] of the cells that hold points; zero (False) outside the box.
+
+    Args:
+        cells: [R, R, R], such as `occupied_cells`.
+        points: [..., 3].
+        low: the box's lower corner [3].
+        high: its upper corner [3].
+    """
+    resolution = jnp.asarray(cells.shape, points.dtype)
+    place = (points - low) / (high - low) * resolution
+    inside = jnp.all((place >= 0) & (place < resolution), axis=-1)
+    x, y, z = jnp.moveaxis(jnp.where(inside[..., None], place, 0).astype(jnp.int32), -1, 0)
+    _, height, depth = cells.shape
+    values = cells.reshape(-1)[(x * height + y) * depth + z]
+    return jnp.where(inside, values, jnp.zeros_like(values))
+
+
+def occupied(
+    grid: OccupancyGrid, points: jax.Array, *, threshold: float | jax.Array | None = None
+) -> jax.Array:
+    """Returns which points [..., 3] lie in occupied cells, bool [...]; False outside the box.
+
+    For many look-ups between two updates, keep `occupied_cells` and call `look_up`.
+    """
+    return look_up(occupied_cells(grid, threshold=threshold), points, grid.low, grid.high)
+
+
+def _some_cells(key: jax.Array, grid: OccupancyGrid, cells: int) -> jax.Array:
+    """Returns numbers of cells [cells], half uniform, half uniform among the occupied ones."""
+    anywhere, among = jax.random.split(key)
+    size = grid.thickness.size
+    uniform = jax.random.randint(anywhere, (cells - cells // 2,), 0, size)
+    ranks = jnp.cumsum(occupied_cells(grid).reshape(-1).astype(jnp.int32))
+    # The n-th occupied cell is the first whose running count exceeds n; without any, the last cell.
+    wanted = jax.random.randint(among, (cells // 2,), 0, jnp.maximum(ranks[-1], 1))
+    picked = jnp.minimum(jnp.searchsorted(ranks, wanted, side="right"), size - 1)
+    return jnp.concatenate([uniform, picked.astype(uniform.dtype)])
+
+
+def _points_inside(key: jax.Array, grid: OccupancyGrid, flat: jax.Array) -> jax.Array:
+    """Returns one random point [N, 3] in each of the numbered cells."""
+    shape = grid.thickness.shape
+    corner = jnp.stack(jnp.unravel_index(flat, shape), axis=-1).astype(jnp.float32)
+    place = corner + jax.random.uniform(key, corner.shape)
+    return grid.low + place / jnp.asarray(shape, jnp.float32) * (grid.high - grid.low)
