@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.files.errors import InputError
@@ -51,12 +50,6 @@ def leaf_names(tree: Tree) -> list[str]:
     if len(set(names)) != len(names):
         raise ValueError("two leaves of the state have one name: avoid dots in keys")
     return names
-
-
-def _host(leaf) -> np.ndarray:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
 
 
 def digest(array: np.ndarray) -> int:
@@ -95,10 +88,9 @@ def best_step(folder: pathlib.Path) -> int | None:
     scores = {}
     for step in steps_in(folder):
         try:
-            document = json.loads((folder / str(step) / "metrics" / "metrics").read_text())
-            scores[step] = float(document["score"])
+            scores[step] = float(_unseal(folder / str(step) / "meta" / "metadata")["score"])
         except (OSError, ValueError, KeyError, TypeError):
-            continue
+            continue  # damaged, or without a validation
     return max(scores, key=lambda s: (scores[s], s)) if scores else None
 
 
@@ -145,9 +137,6 @@ def _fill(template: Tree, leaves: dict[str, np.ndarray]) -> Tree:
     values = []
     for name, want in zip(names, jax.tree.leaves(template)):
         value = leaves[name]
-        if jnp.issubdtype(want.dtype, jax.dtypes.prng_key):
-            values.append(jax.random.wrap_key_data(jnp.asarray(value)))
-            continue
         if value.dtype != want.dtype or value.shape != tuple(want.shape):
             raise ValueError(f"{name} is {value.dtype}{list(value.shape)}, "
                              f"expected {want.dtype}{list(want.shape)}")
@@ -198,33 +187,45 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+class _NewestAndBest:
+    """Which checkpoints stay, for Orbax: the newest few, and the one with the highest score."""
+
+    def __init__(self, folder: pathlib.Path, keep: int):
+        self._folder, self._keep = folder, keep
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        best = best_step(self._folder)
+        newest = len(checkpoints) - self._keep
+        return [i >= newest or one.step == best for i, one in enumerate(checkpoints)]
+
+
 class Checkpoints:
     """Writer of the checkpoints of one stage; one `CheckpointManager`, asynchronous, kept N + best.
 
     Args:
       folder: of the stage.
-      keep: newest checkpoints that stay; one more that is the best by "score" stays too.
+      keep: newest checkpoints that stay; one more that is the best by score stays too.
+      saved: step of the checkpoint that the training goes on from, which is not written again.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, saved: int | None = None):
         import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
         self._ocp = ocp
         self.folder = pathlib.Path(folder).absolute()
         self._bytes = 0
-        best = policies.BestN(
-            get_metric_fn=lambda m: m["score"], n=1, keep_checkpoints_without_metrics=False
-        )
+        self._saved = saved
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-            best_fn=lambda m: m["score"],
+            preservation_policy=_NewestAndBest(self.folder, keep),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
-        self._saved: int | None = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def save(
         self, step: int, state: Tree, meta: dict[str, Any], score: float | None = None
@@ -242,17 +243,16 @@ class Checkpoints:
         """
         if step == self._saved:
             return
-        leaves = dict(zip(leaf_names(state), map(_host, jax.tree.leaves(state))))
+        leaves = dict(zip(leaf_names(state), map(np.asarray, jax.tree.leaves(state))))
         self._bytes = sum(v.nbytes for v in leaves.values())
-        document = _seal({**meta, "step": step, "leaves": describe(leaves)})
+        document = _seal({**meta, "step": step, "score": score, "leaves": describe(leaves)})
         parts = self._ocp.args.Composite(
             state=self._ocp.args.StandardSave(leaves), meta=self._ocp.args.JsonSave(document)
         )
         try:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
-            metrics = None if score is None else {"score": float(score)}
-            self._manager.save(step, args=parts, metrics=metrics, force=True)
+            self._manager.save(step, args=parts, force=True)
         except Exception as error:
             raise self._failure(error) from error
         self._saved = step

@@ -47,11 +47,21 @@ def split(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.tree.map(place, tree)
 
 
+def _squeeze(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: x[0], tree)
+
+
 def first(tree: Tree) -> Tree:
     """The copy on the first device, without its device axis, as arrays on that one device."""
-    return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
+    shards = jax.tree.map(lambda x: x.addressable_shards[0].data, tree)
+    return jax.jit(_squeeze)(shards)  # one program for the whole tree
 
 
 def first_to_host(tree: Tree) -> Tree:
     """The copy on the first device as NumPy arrays that no later donation can change."""
-    return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data[0], copy=True), tree)
+
+    def copy(x):
+        # Indexing on the host: a slice on the device would be compiled for every shape.
+        return np.array(np.asarray(x.addressable_shards[0].data)[0], copy=True)
+
+    return jax.tree.map(copy, tree)

@@ -125,7 +125,7 @@ class Feeding:
                 continue
             due = step // feed.refresh_every * feed.refresh_every if feed.refresh_every else 0
             if self._refreshed.get(name) != due:
-                self._place(name, feed.refresh(feed.arrays, due))
+                self._place(name, feed.refresh(self._host.get(name, feed.arrays), due))
                 self._refreshed[name] = due
 
     def periods(self) -> list[int]:

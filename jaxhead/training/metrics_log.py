@@ -4,12 +4,16 @@ events.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from jaxhead.files.atomic import write_error
 
 
 def _number(value: float) -> float | str:
@@ -18,7 +22,7 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def truncate_lines(path: pathlib.Path, keep) -> None:
+def truncate_lines(path: pathlib.Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Keep the leading lines of a JSONL file that are complete and for which `keep(document)` is
     true.
     """
@@ -41,6 +45,9 @@ def truncate_lines(path: pathlib.Path, keep) -> None:
 class MetricsLog:
     """Appends to the logs of a run, after cutting what a resumed run is going to write again.
 
+    Everything is written by the caller's thread, so that a full disk is an error here (InputError)
+    and not a silent gap.
+
     Args:
       folder: the run.
       stage: name of the stage that begins.
@@ -49,8 +56,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: pathlib.Path, *, stage: str, order: tuple[str, ...], step: int):
-        import tensorboardX
-
+        self._folder = folder
         self._stage = stage if len(order) > 1 else None
         place = {name: index for index, name in enumerate(order)}
         here = place[stage]
@@ -59,22 +65,23 @@ class MetricsLog:
             at = place[line.get("stage", order[0])]
             return at < here or (at == here and line["step"] <= step)
 
-        for name in ("metrics.jsonl", "times.jsonl"):
-            truncate_lines(folder / name, keep)
-        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._times = (folder / "times.jsonl").open("a", encoding="utf-8")
-        events = folder / "tensorboard" / stage
-        self._board = tensorboardX.SummaryWriter(str(events), purge_step=step + 1)
+        with self._reported():
+            for name in ("metrics.jsonl", "times.jsonl"):
+                truncate_lines(folder / name, keep)
+            self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+            self._times = (folder / "times.jsonl").open("a", encoding="utf-8")
+            self._board = _Events(folder / "tensorboard" / stage, step)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl: step, loss, each term."""
-        self._write(self._metrics, step, values)
-        for name, value in values.items():
-            self._board.add_scalar(name, float(value), step)
+        with self._reported():
+            self._write(self._metrics, step, values)
+            self._board.scalars(step, values)
 
     def times(self, step: int, values: Mapping[str, float]) -> None:
         """One line of times.jsonl: what differs between two equal runs."""
-        self._write(self._times, step, values)
+        with self._reported():
+            self._write(self._times, step, values)
 
     def _write(self, file, step: int, values: Mapping[str, float]) -> None:
         line: dict[str, Any] = {"stage": self._stage} if self._stage else {}
@@ -83,11 +90,50 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Hand everything to the operating system: a kill loses nothing of it."""
-        self._metrics.flush()
-        self._times.flush()
+        with self._reported():
+            self._metrics.flush()
+            self._times.flush()
+            self._board.flush()
 
     def close(self) -> None:
-        """Flush and close all files."""
-        self._metrics.close()
-        self._times.close()
-        self._board.close()
+        """Close all files; what could not be written was reported by `flush` before a save."""
+        for file in (self._metrics, self._times, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(self._folder / "metrics.jsonl", error) from error
+
+
+class _Events:
+    """TensorBoard scalars; tensorboardX's own SummaryWriter would fail in a thread of its own."""
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._summary, self._pb = summary, event_pb2
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        # TensorBoard drops what an interrupted run wrote after the checkpoint of this one.
+        self._add(step + 1, session_log=start)
+
+    def _add(self, step: int, **content) -> None:
+        event = self._pb.Event(step=step, wall_time=time.time(), **content)
+        self._writer.write_event(event)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._add(step, summary=self._summary.scalar(name, float(value)))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

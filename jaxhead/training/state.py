@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxhead.training.system import Stage, Variables
@@ -83,17 +83,6 @@ def variables_of(state: TrainState, frozen: Tree, *, ema: bool = False) -> Varia
     return Variables(params=params, state=state.state, frozen=frozen)
 
 
-def to_host(tree: Tree) -> Tree:
-    """Copies of all leaves as NumPy arrays that no later donation can change."""
-
-    def copy(x):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x = jax.random.key_data(x)
-        return np.array(x, copy=True)
-
-    return jax.tree.map(copy, tree)
-
-
 def parameter_count(params: Tree) -> int:
     """The number of scalars in a pytree of arrays."""
-    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(params))

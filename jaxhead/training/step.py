@@ -200,7 +200,7 @@ def one_step(stage: Stage, state: TrainState, frozen, batch, key, total, devices
         if update.every == 1 and update.start == 0:
             state, terms, good = run(state, forward, batch, update_key)
         else:
-            due = (before.step >= update.start) & (before.step % update.every == 0)
+            due = (before.step >= update.start) & ((before.step + 1) % update.every == 0)
             state, terms, good = _conditional(run, due, state, forward, batch, update_key)
             metrics[f"{prefix}ran"] = due.astype(jnp.float32)
         loss = terms[f"{prefix}loss"]

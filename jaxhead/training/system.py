@@ -36,6 +36,7 @@ class Variables:
     Attributes:
       params: {player: pytree of float arrays} learned.
       state: pytree of running statistics, occupancy grids, latched weights; no gradient, saved.
+        Plain arrays only (a random key as its key data).
       frozen: pytree of arrays that never train; arguments of the step, the same on every device,
         not saved in checkpoints (`System.init` gives them again).
     """
@@ -78,7 +79,8 @@ class Update:
         this player's params, also through `outputs` of `System.forward`. loss () float32; metrics
         {name: () float}; state like `Variables.state` (return `variables.state` when it does not
         change).
-      every, start: applied at the steps s >= start with s % every == 0 (s counts from 0).
+      every, start: applied at the n-th step (from 1) when n > start and n % every == 0, so that
+        logged steps, which are multiples too, show every player.
     """
 
     player: str
@@ -131,10 +133,11 @@ class Feed:
         pytree of NumPy arrays whose leading axis holds this process's examples of the step;
         position a JSON value that is saved with the checkpoint. `next` must be a pure function of
         the position. Without it `rows` is None.
-      refresh: optional host callback (arrays, step) -> arrays of the same shapes, called with the
-        feed's ORIGINAL arrays at step 0 and then every `refresh_every` steps: a pure function of
-        the step, so that a resumed run calls it once for the last refresh before its step. Leaves
-        that it returns unchanged (the same object as before) are not copied to the devices again.
+      refresh: optional host callback (arrays, step) -> arrays of the same shapes and dtypes, called
+        at step 0 and every `refresh_every` steps (0: at step 0 only). It gets what it returned
+        last, or `arrays` when the run begins or is resumed; what it returns must depend on the
+        step alone. It must not write into what it got: leaves that are the same objects as before
+        are not copied to the devices again.
       refresh_every: see above, in steps.
     """
 

@@ -1,0 +1,348 @@
+"""One stage of one training: dispatch, log, sample, validate, save, stop."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxhead
+from jaxhead.files import atomic
+from jaxhead.files.errors import InputError
+from jaxhead.training import checkpoints, runs
+from jaxhead.training.devices import first_to_host
+from jaxhead.training.feeding import Feeding
+from jaxhead.training.interrupts import Interrupts
+from jaxhead.training.metrics_log import MetricsLog
+from jaxhead.training.progress import Progress, duration
+from jaxhead.training.restoring import begin, checkpoint_folder
+from jaxhead.training.state import parameter_count
+from jaxhead.training.stepping import Stepper
+from jaxhead.training.system import Stage, Variables
+
+OnSample = Callable[[Stage, int, Variables, pathlib.Path], None]
+LONGEST_DISPATCH = 2.0
+"""Seconds: a signal is answered between dispatches, so they are kept shorter than this."""
+
+
+class NonFiniteError(InputError):
+    """A loss or gradient was not finite; the parameters are those before that step."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How a training is driven; nothing here changes what is learned.
+
+    Attributes:
+      steps_per_dispatch: optimiser steps that the devices run without the host, at most.
+      log_every: steps between lines of metrics.jsonl (and the very first step).
+      save_every_seconds: between checkpoints, 0 for none by time.
+      save_every_steps: likewise in steps.
+      keep: newest checkpoints that stay on disk, beside the best.
+      sample_every: steps between sample pictures, 0 for only at the end.
+      validate_every: steps between validations (each also a checkpoint), 0 for none.
+      ahead: dispatches that may be under way while the host prepares the next. Bounded: jax 0.10
+        deadlocks on several CPU devices when 32 are (their threads all wait for a free place).
+    """
+
+    steps_per_dispatch: int = dataclasses.field(default=8, metadata={"minimum": 1, "maximum": 4096})
+    log_every: int = dataclasses.field(default=50, metadata={"minimum": 1})
+    save_every_seconds: float = dataclasses.field(default=60.0, metadata={"minimum": 0.0})
+    save_every_steps: int = dataclasses.field(default=0, metadata={"minimum": 0})
+    keep: int = dataclasses.field(default=2, metadata={"minimum": 1})
+    sample_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
+    validate_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
+    ahead: int = dataclasses.field(default=1, metadata={"minimum": 0, "maximum": 16})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+      run: the run with its fixed lengths.
+      step, steps: finished and planned steps of the last stage that ran.
+      interrupted: name of the signal that stopped it, or None.
+      loss: the last fetched loss, NaN when no step ran.
+      compile_seconds: time until the first step could run.
+      seconds: time in the loop, without pictures, validations and saves.
+      steps_per_second: over those seconds.
+    """
+
+    run: runs.Run
+    step: int
+    steps: int
+    interrupted: str | None
+    loss: float
+    compile_seconds: float
+    seconds: float
+    steps_per_second: float
+
+
+class Session:
+    """One stage of one training. Order: restore, compile, measure, then the loop, then close.
+
+    Args:
+      stages, index: the recipe, and which of its stages.
+      run: with the lengths that are known.
+      loop: how to drive it.
+      devices: local devices.
+      progress, interrupts: shared by all stages.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        index: int,
+        run: runs.Run,
+        loop: LoopConfig,
+        devices: Sequence[jax.Device],
+        progress: Progress,
+        interrupts: Interrupts,
+    ):
+        self.stages, self.stage = stages, stages[index]
+        self.run, self.loop, self.devices = run, loop, list(devices)
+        self.progress, self.interrupts = progress, interrupts
+        self.folder = checkpoint_folder(run.path, self.stage.name)
+        self.layout = {"devices": len(self.devices), "processes": jax.process_count()}
+        self.pending: collections.deque[tuple[int, int, Any]] = collections.deque()
+        self.limit = loop.steps_per_dispatch
+        self.loss = math.nan
+        self.excluded = 0.0
+
+    def run_stage(self, on_sample: OnSample | None) -> TrainResult:
+        """Train the stage to its end, or until a signal comes."""
+        started = time.monotonic()
+        self.on_sample = on_sample
+        beginning = begin(self.stage, self.run.path, seed=self.run.seed, say=self.progress.say)
+        self.step = self.first_step = int(beginning.state.step)
+        self._announce(beginning.layout, beginning.state.params)
+        total = self.run.steps.get(self.stage.name)
+        if total is not None and self.step >= total:
+            return self._result(total, 0.0, 0.0)
+        length = self.loop.steps_per_dispatch
+        with contextlib.ExitStack() as stack:
+            self.feeding = Feeding(
+                self.stage, self.devices, length, self.step, beginning.positions
+            )
+            stack.callback(self.feeding.close)
+            self.stepper = Stepper(
+                self.stage, seed=self.run.seed, devices=self.devices, length=length,
+                state=beginning.state, frozen=beginning.frozen,
+            )  # fmt: skip
+            compile_seconds = self._compile(started)
+            if total is None:
+                total = self._measure()
+                self.stepper.place(beginning.state)
+            saved = self.step if beginning.restored else None
+            del beginning
+            self.writer = checkpoints.Checkpoints(self.folder, keep=self.loop.keep, saved=saved)
+            stack.callback(self._close_writer)
+            self.log = MetricsLog(
+                self.run.path, stage=self.stage.name,
+                order=tuple(stage.name for stage in self.stages), step=self.step,
+            )  # fmt: skip
+            stack.callback(self.log.close)
+            self.feeding.open()
+            seconds = self._loop(total)
+        return self._result(total, compile_seconds, seconds)
+
+    def _announce(self, layout, params) -> None:
+        name, say = self.stage.name, self.progress.say
+        if layout is None:
+            say(f"{name}: {parameter_count(params):,} parameters")
+            return
+        say(f"{name}: goes on from the checkpoint of step {self.step}")
+        if layout != self.layout:
+            say(f"{name}: it was written on {_words(layout)}, this is {_words(self.layout)}: "
+                "results are equal within rounding, not bit for bit")  # fmt: skip
+
+    def _compile(self, started: float) -> float:
+        """Compile, by a dispatch of no steps; returns the seconds since the stage began."""
+        self.stepper.dispatch(self.feeding.arrays, self.feeding.example_rows(), 0, 1)
+        self.stepper.wait()
+        seconds = time.monotonic() - started
+        self.progress.say(
+            f"{self.stage.name}: ready after {seconds:.1f} s of loading and compiling, "
+            f"{_words(self.layout)}"
+        )
+        return seconds
+
+    def _measure(self) -> int:
+        """Steps that fit in the run's minutes, from a trial; fixed in run.json."""
+        assert self.run.minutes is not None
+        weight = self.stage.steps / sum(stage.steps for stage in self.stages)
+        budget = 60.0 * self.run.minutes * weight
+        per_step = self.stepper.step_time(
+            self.feeding.arrays, self.feeding.example_rows(), min(3.0, 0.05 * budget)
+        )
+        total = max(self.step + 1, int(budget / per_step))
+        steps = {**self.run.steps, self.stage.name: total}
+        self.run = dataclasses.replace(self.run, steps=steps).write()
+        self.progress.say(
+            f"{self.stage.name}: {1e3 * per_step:.1f} ms per step, so {duration(budget)} "
+            f"are {total} steps, from now on the length of this run"
+        )
+        return total
+
+    def _loop(self, total: int) -> float:
+        started = self.last_save = self.last_fetch = self.last_log = time.monotonic()
+        self.last_logged_step = self.step
+        self.progress.start(self.stage.name, self.step, total)
+        while self.step < total and self.interrupts.name is None:
+            self.feeding.refresh(self.step)
+            count = self._count(total)
+            rows = self.feeding.rows(count)
+            metrics = self.stepper.dispatch(self.feeding.arrays, rows, count, total)
+            self.pending.append((self.step, count, metrics))
+            self.step += count
+            self._fetch(self.loop.ahead, total)
+            self.writer.check()
+            self._between(total)
+        self._fetch(0, total)
+        seconds = time.monotonic() - started - self.excluded
+        if self.interrupts.name:
+            self.progress.say(f"{self.interrupts.name}: saving step {self.step}")
+        self._save()
+        self.writer.wait()
+        if self.step >= total:
+            self._sample()
+        return seconds
+
+    def _count(self, total: int) -> int:
+        """Steps of the next dispatch: up to the next thing that the host has to do."""
+        periods = [self.loop.sample_every, self.loop.save_every_steps, *self.feeding.periods()]
+        periods.append(self.loop.validate_every)
+        ends = [total] + [(self.step // p + 1) * p for p in periods if p]
+        return min(self.limit, min(ends) - self.step)
+
+    def _fetch(self, leave: int, total: int) -> None:
+        """Wait until at most `leave` dispatches are under way; log what the others measured."""
+        while len(self.pending) > leave:
+            start, count, metrics = self.pending.popleft()
+            stopped = bool(first_to_host(metrics.pop("stopped")))
+            last = start + count
+            logged = [s for s in range(start + 1, last + 1)
+                      if s == 1 or s % self.loop.log_every == 0]  # fmt: skip
+            if stopped:
+                self._stop(start, first_to_host(metrics))
+            if logged or not self.pending:
+                values = first_to_host(metrics)
+                self.loss = float(values["loss"][count - 1])
+                for step in logged:
+                    row = {name: float(v[step - 1 - start]) for name, v in values.items()}
+                    self.log.metrics(step, _line(row))
+            self._pace(last, count, total, bool(logged))
+
+    def _pace(self, step: int, count: int, total: int, logged: bool) -> None:
+        """Times for the log and the person, and a bound on the length of dispatches."""
+        now = time.monotonic()
+        per_step = (now - self.last_fetch) / count
+        self.last_fetch = now
+        if per_step * self.limit > LONGEST_DISPATCH:
+            self.limit = max(1, int(LONGEST_DISPATCH / per_step))
+        elapsed = max(now - self.last_log, 1e-9)
+        rate = (step - self.last_logged_step) / elapsed
+        if logged and step > self.last_logged_step:
+            self.log.times(step, {"seconds": round(elapsed, 4), "steps_per_second": round(rate, 3)})
+            self.last_log, self.last_logged_step = now, step
+        self.progress.update(step, total, rate, self.loss)
+
+    def _stop(self, start: int, values: dict[str, np.ndarray]) -> None:
+        """Raise for the step that was not finite; leave a note of it in the run."""
+        step = self.stepper.step() + 1
+        row = {name: float(v[step - 1 - start]) for name, v in values.items()}
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        # The sum of all comes last in the search: a single term says more.
+        name = min(bad, key=lambda n: n == "loss") if bad else "a gradient"
+        self.log.flush()
+        atomic.write_json(self.run.path / "nonfinite.json", {
+            "stage": self.stage.name, "step": step, "seed": self.run.seed, "metric": name,
+            "values": {k: v if math.isfinite(v) else str(v) for k, v in row.items()},
+            "feeds": self.feeding.positions(), "layout": self.layout,
+        })  # fmt: skip
+        kept = checkpoints.steps_in(self.folder)
+        raise NonFiniteError(
+            f"{self.run.path}: {self.stage.name}: {name} is not finite at step {step}; nothing "
+            f"of that step was applied; last checkpoint: {f'step {kept[-1]}' if kept else 'none'}"
+        )
+
+    def _between(self, total: int) -> None:
+        """Sample, validate and save where it is time to."""
+        loop, now = self.loop, time.monotonic()
+        sample = loop.sample_every and self.step % loop.sample_every == 0 and self.step < total
+        score = (loop.validate_every and self.step % loop.validate_every == 0
+                 and self.stepper.validates)  # fmt: skip
+        save = loop.save_every_steps and self.step % loop.save_every_steps == 0
+        late = loop.save_every_seconds and now - self.last_save >= loop.save_every_seconds
+        if not (sample or score or save or late):
+            return
+        self._fetch(0, total)
+        now = time.monotonic()
+        if score or save or late:
+            self._save(self._validate() if score else None)
+        if sample:
+            self._sample()
+        spent = time.monotonic() - now
+        self.excluded += spent
+        self.last_log += spent
+        self.last_fetch += spent
+
+    def _validate(self) -> float | None:
+        """Log the validation's metrics; returns its score."""
+        rows = self.feeding.validation_rows()
+        values = self.stepper.validate(self.feeding.arrays["validate"], rows)
+        self.log.metrics(self.step, {f"validate/{name}": v for name, v in values.items()})
+        return values.get("score")
+
+    def _sample(self) -> None:
+        if self.on_sample is None:
+            return
+        folder = self.run.path / "samples"
+        folder.mkdir(exist_ok=True)
+        self.on_sample(self.stage, self.step, self.stepper.variables(), folder)
+
+    def _save(self, score: float | None = None) -> None:
+        self.log.flush()
+        meta = {"stage": self.stage.name, "feeds": self.feeding.positions(),
+                "layout": self.layout, "code": jaxhead.__version__}  # fmt: skip
+        self.writer.save(self.step, self.stepper.host_state(), meta, score)
+        self.last_save = time.monotonic()
+
+    def _close_writer(self) -> None:
+        # A failure to write was reported by save, check or wait: this must not hide it.
+        with contextlib.suppress(checkpoints.CheckpointError):
+            self.writer.close()
+
+    def _result(self, total: int, compile_seconds: float, seconds: float) -> TrainResult:
+        return TrainResult(
+            run=self.run, step=self.step, steps=total, interrupted=self.interrupts.name,
+            loss=self.loss, compile_seconds=compile_seconds, seconds=seconds,
+            steps_per_second=(self.step - self.first_step) / seconds if seconds > 0 else 0.0,
+        )  # fmt: skip
+
+
+def _words(layout) -> str:
+    devices, processes = layout["devices"], layout["processes"]
+    text = f"{devices} device{'s' if devices != 1 else ''}"
+    return text if processes == 1 else f"{text} in each of {processes} processes"
+
+
+def _line(row: dict[str, float]) -> dict[str, float]:
+    """The metrics of a step as they are logged: the loss first, players that did not run left out.
+    """
+    ran = {name: value for name, value in row.items() if name.endswith("/ran")}
+    absent = tuple(name.removesuffix("ran") for name, value in ran.items() if not value)
+    line = {"loss": row["loss"]}
+    for name, value in row.items():
+        if not name.endswith("/ran") and not (absent and name.startswith(absent)):
+            line[name] = value
+    return line

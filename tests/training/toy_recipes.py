@@ -1,0 +1,217 @@
+"""Small recipes for the tests of training, and a command line for tests that need a process.
+
+python toy_recipes.py RUN [--steps N] [--devices D] [--recipe NAME] ...: trains, prints JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+
+if __name__ == "__main__":  # before jax is imported
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    count = sys.argv[sys.argv.index("--devices") + 1] if "--devices" in sys.argv else "1"
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxhead.files.errors import InputError
+from jaxhead.training import loop
+from jaxhead.training.optimizers import OptimizerConfig, adam
+from jaxhead.training.system import Feed, Stage, System, Update, Variables
+
+POINTS = np.random.default_rng(0).normal(size=(512, 8)).astype(np.float32)
+TRUE = np.random.default_rng(1).normal(size=(8, 1)).astype(np.float32)
+
+
+def draw(arrays, rows, key, step, shard):
+    """Points chosen per example, with a jitter per example."""
+    del rows, step
+
+    def one(key):
+        where, jitter = jax.random.split(key)
+        index = jax.random.randint(where, (), 0, arrays["x"].shape[0])
+        return arrays["x"][index] + 0.1 * jax.random.normal(jitter, (8,))
+
+    return {"x": jax.vmap(one)(shard.keys(key))}
+
+
+def fit(*, batch=16, steps=40, poison=None, where="loss", metrics=True, optimizer=None, name="fit"):
+    """One player, linear regression; NaN at the `poison`-th step in the loss or in a gradient."""
+
+    def init(key):
+        return Variables(
+            params={"net": {"w": 0.1 * jax.random.normal(key, (8, 1)), "b": jnp.zeros((1,))}},
+            frozen={"w": TRUE},
+        )
+
+    def loss(variables, outputs, batch, key, step):
+        del outputs, key
+        x, net = batch["points"]["x"], variables.params["net"]
+        bad = jnp.where(step + 1 == (poison or -1), jnp.nan, 1.0)
+        miss = x @ net["w"] + net["b"] - x @ variables.frozen["w"]
+        value = jnp.mean(miss**2)
+        if where == "loss":
+            value = value * bad
+        else:  # the value is finite, its gradient is not
+            value = value + jnp.sum(net["b"] * 0) * 0 + _bad_gradient(net["b"].sum(), bad)
+        terms = {"bias": jnp.sum(jnp.abs(net["b"])), "first": miss[0, 0]} if metrics else {}
+        return value, (terms, variables.state)
+
+    def validate(variables, batch, key):
+        del key
+        net = variables.params["net"]
+        x = batch["x"]
+        error = jnp.mean((x @ net["w"] + net["b"] - x @ variables.frozen["w"]) ** 2)
+        return {"score": -error}
+
+    feeds = {name: Feed(batch, draw, {"x": POINTS}) for name in ("points", "validate")}
+    system = System(init=init, updates=(Update("net", loss),), validate=validate)
+    optimizer = optimizer or adam(OptimizerConfig(rate=0.05, warmup=0.1))
+    return Stage(name, system, feeds, {"net": optimizer}, steps=steps, ema={"net": 0.9})
+
+
+@jax.custom_vjp
+def _bad_gradient(x, bad):
+    return x * 0.0
+
+
+_bad_gradient.defvjp(lambda x, bad: (x * 0.0, bad), lambda bad, g: (g * (bad - 1.0), g * 0.0))
+
+
+def stream(batch):
+    """`Feed.next` that goes through the points in a new order every epoch."""
+
+    def following(position):
+        epoch, at = position["epoch"], position["at"]
+        order = np.random.default_rng([7, epoch]).permutation(len(POINTS))
+        rows = {"x": POINTS[order[at : at + batch]], "id": order[at : at + batch]}
+        at += batch
+        if at + batch > len(POINTS):
+            epoch, at = epoch + 1, 0
+        return rows, {"epoch": epoch, "at": at}
+
+    return following
+
+
+def everything(*, batch=16, steps=40):
+    """Two players, shared outputs, a grid, statistics, EMA, a stream, a refreshed feed."""
+
+    def init(key):
+        first, second = jax.random.split(key)
+        return Variables(
+            params={
+                "maker": {"w": 0.3 * jax.random.normal(first, (8, 4)), "layers": (jnp.ones(4),)},
+                "critic": {"w": 0.3 * jax.random.normal(second, (4,))},
+            },
+            state={
+                "mean": jnp.zeros(4), "grid": jnp.zeros((4, 4)), "count": jnp.int32(0),
+                "seen": jnp.zeros(4, bool), "half": jnp.zeros(3, jnp.bfloat16),
+            },
+            frozen={"target": TRUE[:4, 0]},
+        )  # fmt: skip
+
+    def forward(variables, batch, key, step):
+        del step
+        maker, state = variables.params["maker"], variables.state
+        made = jnp.tanh(batch["noise"]["x"] @ maker["w"]) * maker["layers"][0]
+        made = made - state["mean"] + 0.01 * jax.random.normal(key, (4,))
+        new = {**state, "mean": 0.9 * state["mean"] + 0.1 * jnp.mean(made, 0)}
+        return {"made": made, "size": jnp.int32(4)}, new
+
+    def maker_loss(variables, outputs, batch, key, step):
+        del batch, key, step
+        value = jnp.mean((outputs["made"] @ variables.params["critic"]["w"] - 1.0) ** 2)
+        near = jnp.mean((outputs["made"] - variables.frozen["target"]) ** 2)
+        return value + near, ({"adversarial": value, "near": near}, variables.state)
+
+    def critic_loss(variables, outputs, batch, key, step):
+        del key
+        critic, state = variables.params["critic"], variables.state
+        real = batch["rows"]["x"][:, :4] + jnp.float32(step) * 1e-3 + state["grid"][0]
+        made = jax.lax.stop_gradient(outputs["made"])
+        value = jnp.mean((real @ critic["w"] - 1) ** 2) + jnp.mean((made @ critic["w"]) ** 2)
+        new = {**state, "count": state["count"] + 1, "half": state["half"] + jnp.bfloat16(0.5),
+               "seen": state["seen"] | (jnp.max(batch["rows"]["x"][:, :4], 0) > 2)}  # fmt: skip
+        return value, ({}, new)
+
+    def refresh(variables, batch, key, step):
+        del batch, step
+        state = variables.state
+        fresh = jax.random.uniform(key, (4, 4)) * jnp.sum(variables.params["maker"]["w"])
+        return {**state, "grid": jnp.maximum(0.95 * state["grid"], fresh)}
+
+    def rotated(arrays, step):
+        del arrays
+        return {"x": np.roll(POINTS, step, axis=0)[:64]}
+
+    def take(arrays, rows, key, step, shard):
+        del arrays, key, step, shard
+        return rows
+
+    system = System(
+        init=init, forward=forward, refresh=refresh, refresh_every=4,
+        updates=(Update("maker", maker_loss), Update("critic", critic_loss, every=2, start=3)),
+    )  # fmt: skip
+    feeds = {
+        "noise": Feed(batch, draw, {"x": POINTS[:64]}, refresh=rotated, refresh_every=6),
+        "rows": Feed(batch, take, start={"epoch": 0, "at": 0}, next=stream(batch)),
+    }
+    optimizers = {"maker": adam(OptimizerConfig(rate=0.02)), "critic": optax.adam(0.01)}
+    return Stage("all", system, feeds, optimizers, steps=steps, ema={"maker": 0.95})
+
+
+RECIPES = {"fit": fit, "everything": everything}
+
+
+def slowed(stage, seconds):
+    """The same stage with a pause in the host stream or refresh, to have time to be killed."""
+    import dataclasses
+
+    def wait(arrays, step):
+        time.sleep(seconds)
+        return arrays
+
+    feed = stage.feeds["points"]
+    feeds = {**stage.feeds, "points": dataclasses.replace(feed, refresh=wait, refresh_every=1)}
+    return dataclasses.replace(stage, feeds=feeds)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--recipe", default="fit")
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--save", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=0, help="most bytes of a written file")
+    flags = parser.parse_args()
+    if flags.limit:
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (flags.limit, flags.limit))
+    stage = RECIPES[flags.recipe]()
+    if flags.slow:
+        stage = slowed(stage, flags.slow)
+    config = loop.LoopConfig(
+        steps_per_dispatch=3, log_every=1, save_every_steps=flags.save, save_every_seconds=0
+    )
+    try:
+        result = loop.train([stage], flags.run, steps=flags.steps, loop=config)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(json.dumps({"step": result.step, "interrupted": result.interrupted, "loss": result.loss}))
+
+
+if __name__ == "__main__":
+    main()
