@@ -104,8 +104,8 @@ def _mouth(p: np.ndarray, body: np.ndarray) -> np.ndarray:
     tall = 0.25 + 0.75 * reach
     above = np.exp(-(((y - 0.42 * tall) / (0.46 * tall)) ** 2)) * 0.50 * bow
     below = np.exp(-(((y + 0.52 * tall) / (0.54 * tall)) ** 2)) * 0.62
-    crease = np.exp(-((y / 0.12) ** 2)) * 0.22 * smoothstep((3.0 - x) / 0.8)
-    corner = np.exp(-((x - 2.75) ** 2 + y**2) / 0.16) * 0.10
+    crease = np.exp(-((y / 0.12) ** 2)) * 0.20 * smoothstep((2.7 - x) / 0.9)
+    corner = np.exp(-((x - 2.9) ** 2 + y**2) / 0.25) * 0.06
     front = smoothstep((p[..., 2] - 1.0) / 2.0)
     return body - front * ((above + below) * np.sqrt(reach) - crease - corner)
 

@@ -139,7 +139,7 @@ def _lid_shift(grid: Grid, upper: float, lower: float) -> np.ndarray:
     edge_above = meeting + upper * (top - meeting)
     edge_below = meeting + lower * (bottom - meeting)
     offset = grid.height - EYE_HEIGHT
-    is_above = (offset > 0) | (grid.side > 0)
+    is_above = (offset > 0) | ((grid.side > 0) & (offset == 0))
     fade = np.where(is_above, 1 - smoothstep(offset / 2.0), 1 - smoothstep(-offset / 1.5))
     shift = np.where(is_above, edge_above, edge_below) * fade
     tilt = 0.10 * s * (1 - smoothstep(np.abs(offset) / 2.0))
