@@ -39,6 +39,7 @@ def close(actual, expected, what):
     assert error <= 1e-4 * np.max(np.abs(expected)), f"{what}: {error}"
 
 
+@jax.jit
 def brute_force(vertices, faces, points):
     a, b, c = meshes.corners(vertices, faces)
     point, _ = meshes.closest_point_on_triangle(points[:, None], a[None], b[None], c[None])
@@ -104,13 +105,16 @@ def problem():
     return faces, canonical, deformed, points, directions, index
 
 
+MAP = jax.jit(frenet.map_points, static_argnames=("variant",))
+SURFACE = jax.jit(frenet.surface)
+
+
 @pytest.mark.parametrize("variant", frenet.VARIANTS)
 def test_undeformed_mesh_maps_to_itself(problem, variant):
     faces, canonical, _, points, directions, index = problem
-    s = frenet.surface(canonical, faces)
-    mapped, turned = frenet.map_points(
-        points, directions, index, s, s, meshes.edge_neighbours(faces), variant=variant
-    )
+    s = SURFACE(canonical, faces)
+    neighbours = meshes.edge_neighbours(faces)
+    mapped, turned = MAP(points, directions, index, s, s, neighbours, variant=variant)
     np.testing.assert_allclose(mapped, points, atol=2e-5)
     unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     np.testing.assert_allclose(turned, unit, atol=2e-5)
@@ -121,10 +125,9 @@ def test_rigid_motion_is_undone(problem, variant):
     faces, canonical, _, points, directions, index = problem
     turn = axis_angle_to_matrix(jnp.asarray([0.3, -0.7, 0.2]))
     motion = rigid(turn, jnp.asarray([0.1, 0.2, 0.3]))
-    s = frenet.surface(canonical, faces)
-    moved = frenet.surface(apply_transform(motion, canonical), faces)
-    mapped, _ = frenet.map_points(
-        apply_transform(motion, points), directions, index, moved, s,
+    moved = SURFACE(apply_transform(motion, canonical), faces)
+    mapped, _ = MAP(
+        apply_transform(motion, points), directions, index, moved, SURFACE(canonical, faces),
         meshes.edge_neighbours(faces), variant=variant,
     )
     np.testing.assert_allclose(mapped, points, atol=2e-5)
@@ -163,14 +166,17 @@ def test_jit_vmap_and_gradients(problem, variant):
             frenet.surface(canonical, faces), neighbours, variant=variant,
         )[0]
 
-    plain = run(points, deformed)
-    np.testing.assert_allclose(jax.jit(run)(points, deformed), plain, atol=1e-5)
-    both = jax.vmap(run)(jnp.stack([points, points]), jnp.stack([deformed, deformed]))
-    np.testing.assert_allclose(both[1], plain, atol=1e-5)
-    gradients = jax.grad(lambda *x: jnp.sum(run(*x) ** 2), (0, 1))(points, jnp.asarray(deformed))
-    assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
     flat = np.zeros_like(deformed)
-    gradients = jax.grad(lambda *x: jnp.sum(run(*x) ** 2), (0, 1))(points, jnp.asarray(flat))
+    meshes_batch = jnp.stack([deformed, flat])
+    both = jax.jit(jax.vmap(run, (None, 0)))(points, meshes_batch)
+    plain = MAP(
+        points, directions, index, SURFACE(deformed, faces), SURFACE(canonical, faces), neighbours,
+        variant=variant,
+    )[0]
+    np.testing.assert_allclose(both[0], plain, atol=1e-5)
+    assert np.isfinite(np.asarray(both)).all()
+    slope = jax.grad(lambda *x: jnp.sum(run(*x) ** 2), (0, 1))
+    gradients = jax.jit(jax.vmap(slope, (None, 0)))(points, meshes_batch)
     assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
 
 
