@@ -36,8 +36,8 @@ class BackgroundCollector:
 def clean_plate(frames: np.ndarray, persons: np.ndarray) -> tuple[np.ndarray, float]:
     """Clean plate of a still camera.
 
-    Each pixel is the median over the frames in which it is clear of the person by a margin; pixels that
-    no frame uncovers continue their surroundings smoothly.
+    Each pixel is the median over the frames in which it is clear of the person by a margin; pixels
+    that no frame uncovers continue their surroundings smoothly.
 
     Args:
       frames: (N, S, S, 3) uint8; persons: (N, S, S) uint8 masks.
@@ -70,8 +70,8 @@ def clean_plate(frames: np.ndarray, persons: np.ndarray) -> tuple[np.ndarray, fl
 def fill_holes(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(S, S, C) float picture whose unknown pixels continue the known ones smoothly.
 
-    A pyramid of normalised averages: a hole takes the finest level at which something is known around
-    it, blended by how much, so that it is smooth and has no border.
+    A pyramid of normalised averages: a hole takes the finest level at which something is known
+    around it, blended by how much, so that it is smooth and has no border.
 
     Args:
       picture: (S, S, C) float; known: (S, S) bool.

@@ -31,7 +31,7 @@ class Crop:
         return (pixels - np.array([self.left, self.top], np.float64)) * self.scale
 
     def intrinsics(self, focal: float, frame: tuple[int, int]) -> np.ndarray:
-        """(3, 3) K in stored pixels of a camera whose principal point is the full frame's centre."""
+        """(3, 3) K in stored pixels; the principal point is the full frame's centre."""
         x, y = self.points(np.array([frame[1] / 2, frame[0] / 2]))
         f = focal * self.scale
         return np.array([[f, 0, x], [0, f, y], [0, 0, 1]])
@@ -39,8 +39,8 @@ class Crop:
     def resample(self, frame: np.ndarray, size: int | None = None) -> np.ndarray:
         """(size, size, C) uint8 picture of the window, anti-aliased.
 
-        Whole-number shrinking averages areas; anything else is Lanczos with a support that grows with
-        the shrinking, so that nothing above the stored resolution folds back.
+        Whole-number shrinking averages areas; anything else is Lanczos with a support that grows
+        with the shrinking, so that nothing above the stored resolution folds back.
 
         Args:
           frame: (H, W, C) uint8 full frame.

@@ -1,11 +1,11 @@
 """From MediaPipe's screen landmarks to metres, for a camera of any field of view.
 
-MediaPipe's landmarks are weak-perspective: x and y in the picture, z relative to the face in the same
-pixels. Scaled so that the near plane lies at the focal length, a landmark sits at
-(x (1 + z / f), y (1 + z / f), f + z) pixels from the camera, up to one scale per frame, which the
-weighted Procrustes alignment with a metric face fixes. With f of a 63 degree camera this is MediaPipe's
-own geometry pipeline; another f costs nothing. Camera coordinates here are OpenCV's (x right, y down,
-z forward); faces are in head space (y up, +z out of the face). Everything is float64 on the host.
+MediaPipe's landmarks are weak-perspective: x and y in the picture, z relative to the face in the
+same pixels. Scaled so that the near plane lies at the focal length, a landmark sits at (x (1 + z /
+f), y (1 + z / f), f + z) pixels from the camera, up to one scale per frame, which the weighted
+Procrustes alignment with a metric face fixes. With f of a 63 degree camera this is MediaPipe's own
+geometry pipeline; another f costs nothing. Camera coordinates here are OpenCV's (x right, y down, z
+forward); faces are in head space (y up, +z out of the face). Everything is float64 on the host.
 """
 
 from __future__ import annotations

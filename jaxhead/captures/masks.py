@@ -1,9 +1,7 @@
-"""Soft masks of person, head and torso.
+"""Soft masks: the person, sharpened along the picture's edges, and its parts as stored.
 
-The person comes from the selfie segmenter, whose 256 x 256 confidence is sharpened by a guided filter
-on the frame (He, Sun and Tang 2013). The head is the person above a curve under the tracked head: the
-projected closed head decides on skin, and beside and below the chin the colours of the clip's own hair
-and clothes do.
+The person comes from the selfie segmenter, whose 256 x 256 confidence a guided filter on the frame
+sharpens (He, Sun and Tang 2013). `split.py` divides the person into head and torso.
 """
 
 from __future__ import annotations
@@ -61,21 +59,6 @@ def solve3(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     determinant = (a * first).sum(-1, keepdims=True)
     cofactors = np.stack([first, second, third], -1)
     return (cofactors * right[..., None, :]).sum(-1) / determinant
-
-
-def head_share(pixels: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) float32 in [0, 1]: how far a pixel lies above the line under the head.
-
-    Args:
-      pixels: (468, 2) face landmarks in stored pixels.
-      size: side of the picture.
-    """
-    top, chin = pixels[10], pixels[152]
-    down = (chin - top) / max(np.linalg.norm(chin - top), 1e-6)
-    length = np.linalg.norm(chin - top)
-    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
-    below = (grid - chin) @ down / length
-    return (1 / (1 + np.exp((below - 0.30) / 0.03))).astype(np.float32)
 
 
 def split_masks(person: np.ndarray, head: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """From a video to a capture: track the face, then write frames, masks, torso motion and the plate.
 
-The video is read several times and never held: memory does not grow with its length but for the numbers
-per frame.
+The video is read several times and never held: memory does not grow with its length but for the
+numbers per frame.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -16,13 +17,23 @@ import numpy as np
 
 from jaxhead.captures.background import BackgroundCollector
 from jaxhead.captures.crop import Crop, choose_crop, resize
+from jaxhead.captures.following import follow_face
 from jaxhead.captures.format import CaptureWriter, file_digest
-from jaxhead.captures.landmarks import PersonSegmenter, follow_face
-from jaxhead.captures.masks import head_share, person_mask, segment, split_masks
+from jaxhead.captures.landmarks import PersonSegmenter
+from jaxhead.captures.masks import person_mask, segment, split_masks
 from jaxhead.captures.overlay import draw_overlay, front_edges
-from jaxhead.captures.torso import WORK_SIZE, TorsoReference, align_torso, torso_reference, trusted
+from jaxhead.captures.refine import refine_poses, surface_points
+from jaxhead.captures.split import SplitCollector, SplitModel, face_coordinates, head_share
+from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
 from jaxhead.captures.torso_predictor import fill_torso
-from jaxhead.captures.tracking import Tracking, dropped_reasons, track
+from jaxhead.captures.tracking import (
+    Tracking,
+    dropped_reasons,
+    pose_coordinates,
+    pose_from_coordinates,
+    smooth_channels,
+    track,
+)
 from jaxhead.captures.validate import DROPPED, MEASURED
 from jaxhead.files.assets import find_asset
 from jaxhead.files.errors import InputError
@@ -31,7 +42,11 @@ from jaxhead.files.video import VideoWriter, decode, probe
 from jaxhead.heads.mediapipe import canonical_face, closed_head, extend_vertices
 
 Progress = Callable[[str, int, int], None]
-_BATCH = 16
+_STUDIED = 16
+_REFINE_SIZE = 512
+_LEAST_TORSO = 0.04
+# Shoulders follow about half of the head's motion: one of two places where alignment starts.
+_FOLLOWING = 0.6
 
 
 def record(
@@ -78,6 +93,7 @@ def record(
         tracked = track(face, canonical.vertices.astype(np.float64), rigid)
         usable = tracked.train & (tracked.status == MEASURED)
         crop = choose_crop(tracked.pixels[usable], tracked.size, size)
+        tracked = refine_tracking(video, fps, tracked, canonical.faces, crop)
         head, arrays = assemble(tracked, canonical, crop)
         with PersonSegmenter(assets) as segmenter:
             pictures = _Pictures(video, fps, crop, segmenter, arrays)
@@ -97,6 +113,45 @@ def record(
             },
         )
     return pathlib.Path(out)
+
+
+def refine_tracking(
+    video: str | os.PathLike, fps: float, tracked: Tracking, faces: np.ndarray, crop: Crop
+) -> Tracking:
+    """`tracked` with poses refined on the pixels of the window, and the figures of that."""
+    window = dataclasses.replace(crop, size=min(_REFINE_SIZE, crop.side // 4 * 4))
+
+    def pictures() -> Iterator[np.ndarray]:
+        return (_grey(window.resample(frame)) for frame in decode(video, fps=fps))
+
+    measured = tracked.status == MEASURED
+    poses = np.tile(np.eye(4), (len(measured), 1, 1))
+    poses[:, :3, :3], poses[:, :3, 3] = tracked.rotation, tracked.translation
+    refined = refine_poses(
+        pictures,
+        surface_points(tracked.neutral, faces, tracked.weights),
+        tracked.vertices,
+        window.intrinsics(tracked.focal, tracked.size),
+        poses,
+        tracked.train & measured,
+        measured,
+    )
+    coordinates, mean = pose_coordinates(refined.poses[:, :3, :3], refined.poses[:, :3, 3])
+    coordinates, strength = smooth_channels(coordinates, tracked.train)
+    rotation, translation = pose_from_coordinates(coordinates, mean)
+    figures = {
+        "texture_error_before": float(refined.before[measured].mean()),
+        "texture_error_after": float(refined.after[measured].mean()),
+        "refined_share": float(refined.improved[measured].mean()),
+        "kept_landmark_pose": np.flatnonzero(measured & ~refined.improved).tolist(),
+        "refined_smoothing": strength,
+    }
+    return dataclasses.replace(
+        tracked,
+        rotation=rotation,
+        translation=translation,
+        figures={**tracked.figures, "refinement": figures},
+    )
 
 
 def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[str, np.ndarray]]:
@@ -137,23 +192,47 @@ class _Pictures:
     def __init__(self, video, fps: float, crop: Crop, segmenter: PersonSegmenter, arrays: dict):
         self.video, self.fps, self.crop = video, fps, crop
         self.segmenter, self.arrays = segmenter, arrays
+        self.split: SplitModel | None = None
 
     def frames(self) -> Iterator[np.ndarray]:
         """The full frames."""
         return decode(self.video, fps=self.fps)
 
-    def masks(self, window: np.ndarray, index: int) -> np.ndarray:
-        """(S, S, 3) uint8 masks of a stored-size window of frame `index`."""
-        size = window.shape[0]
-        person = person_mask(window, segment(self.segmenter, window))
-        marks = self.arrays["landmarks"][index, :468] * (size / self.crop.size)
-        return split_masks(person, head_share(marks, size))
+    def marks(self, index: int, size: int) -> np.ndarray:
+        """(468, 2) landmarks of frame `index` in pixels of a window of `size`."""
+        return self.arrays["landmarks"][index, :468] * (size / self.crop.size)
 
-    def work(self, frame: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Grey picture (W, W) and torso mask at the size that torsos are aligned at."""
-        window = self.crop.resample(frame, WORK_SIZE)
-        grey = window.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
-        return grey, self.masks(window, index)[..., 2].astype(np.float32) / 255
+    def person(self, window: np.ndarray) -> np.ndarray:
+        """(S, S) float32 person mask of a window of any size."""
+        return person_mask(window, segment(self.segmenter, window))
+
+    def masks(self, window: np.ndarray, index: int) -> np.ndarray:
+        """(S, S, 3) uint8 masks of a window of frame `index`, once the split is known."""
+        person = self.person(window)
+        marks = self.marks(index, window.shape[0])
+        return split_masks(person, head_share(self.split, window, person, marks))
+
+    def study(self, usable: np.ndarray) -> tuple[np.ndarray, int]:
+        """Learn the split from a few training frames; returns the torso's reference and its id.
+
+        The reference is the training frame whose head stands nearest to its median place.
+        """
+        centres = self.arrays["landmarks"].mean(1)
+        distance = np.linalg.norm(centres - np.median(centres[usable], axis=0), axis=1)
+        chosen = int(np.where(usable, distance, np.inf).argmin())
+        ids = np.flatnonzero(usable)
+        studied = set(ids[:: max(1, len(ids) // _STUDIED)].tolist()) | {chosen}
+        collector, reference = SplitCollector(), None
+        for index, frame in enumerate(self.frames()):
+            if index > max(studied):
+                break
+            if index in studied:
+                window = self.crop.resample(frame, WORK_SIZE)
+                collector.add(window, self.person(window), self.marks(index, WORK_SIZE))
+            if index == chosen:
+                reference = window
+        self.split = collector.model()
+        return reference, chosen
 
 
 def _write_frames(
@@ -169,9 +248,10 @@ def _write_frames(
     """Write frames and masks; measure torso motion (into `arrays`) and the plate on the way."""
     usable = tracked.train & (tracked.status == MEASURED)
     count = len(usable)
-    reference = _reference(pictures, arrays, usable)
+    window, chosen = pictures.study(usable)
+    torsos = TorsoTracker(_torso_reference(pictures, window, chosen))
+    centres = arrays["landmarks"].mean(1) * (WORK_SIZE / pictures.crop.size)
     collector = BackgroundCollector(int(usable.sum()))
-    motions, errors, batch = [], [], []
     faces = np.asarray(head.faces)
     with contextlib.ExitStack() as stack:
         video = None
@@ -187,14 +267,11 @@ def _write_frames(
             writer.add(window, masks)
             if usable[index]:
                 collector.add(window, masks[..., 0])
-            if reference is not None:
-                grey = _grey(pictures.crop.resample(frame, WORK_SIZE))
-                batch.append((grey, resize(masks[..., 2], WORK_SIZE).astype(np.float32) / 255))
-            if len(batch) == _BATCH or (batch and index == count - 1):
-                motion, error = _align(reference, batch)
-                motions.append(motion)
-                errors.append(error)
-                batch = []
+            torsos.add(
+                _grey(pictures.crop.resample(frame, WORK_SIZE)),
+                _below_chin(pictures, masks[..., 0], index),
+                _FOLLOWING * (centres[index] - centres[chosen]),
+            )
             if video is not None:
                 points = project(
                     arrays["vertices"][index], arrays["K"], arrays["head_to_camera"][index]
@@ -211,46 +288,25 @@ def _write_frames(
                     )
                 )
             tell("frames", index + 1, count)
-    figures = _keep_torso(arrays, motions, errors, tracked, pictures.crop.size)
+    figures = _keep_torso(arrays, torsos, tracked, pictures.crop.size)
     plate, share = collector.plate()
     return plate, {**figures, "background_uncovered": share}
 
 
-def _reference(
-    pictures: _Pictures, arrays: dict[str, np.ndarray], usable: np.ndarray
-) -> TorsoReference | None:
-    """The torso of the training frame whose head stands nearest to its median place."""
-    centres = arrays["landmarks"].mean(1)
-    distance = np.linalg.norm(centres - np.median(centres[usable], axis=0), axis=1)
-    chosen = int(np.where(usable, distance, np.inf).argmin())
-    for index, frame in enumerate(pictures.frames()):
-        if index == chosen:
-            return torso_reference(*pictures.work(frame, index))
-    return None
+def _torso_reference(pictures: _Pictures, window: np.ndarray, index: int) -> TorsoReference | None:
+    """The torso of the reference frame; where clothes hardly show, all below the chin."""
+    masks = pictures.masks(window, index).astype(np.float32) / 255
+    torso = masks[..., 2]
+    if (torso > 0.9).mean() < _LEAST_TORSO:
+        below, _ = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
+        torso = np.maximum(torso, masks[..., 0] * (below > 0.05))
+    return torso_reference(_grey(window), torso)
 
 
-def _align(reference: TorsoReference, batch: list) -> tuple[np.ndarray, np.ndarray]:
-    grey, torso = (np.stack(part) for part in zip(*batch))
-    count = len(grey)
-    # One compiled size: the last batch is filled up with its last frame.
-    pad = [(0, _BATCH - count), (0, 0), (0, 0)]
-    motion, error = align_torso(
-        reference, np.pad(grey, pad, mode="edge"), np.pad(torso, pad, mode="edge")
-    )
-    return motion[:count], error[:count]
-
-
-def _keep_torso(
-    arrays: dict, motions: list, errors: list, tracked: Tracking, size: int
-) -> dict[str, Any]:
+def _keep_torso(arrays: dict, torsos: TorsoTracker, tracked: Tracking, size: int) -> dict[str, Any]:
     """Put torso_motion and torso_measured into `arrays`; figures for the report."""
-    count = len(tracked.status)
-    if not motions:
-        arrays["torso_motion"] = np.tile(np.eye(2, 3), (count, 1, 1))
-        arrays["torso_measured"] = np.zeros(count, bool)
-        return {"torso_measured_share": 0.0}
-    motion, error = np.concatenate(motions), np.concatenate(errors)
-    measured = trusted(error, motion, WORK_SIZE) & (tracked.status != DROPPED)
+    motion, error, measured = torsos.finish(len(tracked.status))
+    measured = measured & (tracked.status != DROPPED)
     motion[..., 2] *= size / WORK_SIZE
     arrays["torso_motion"] = fill_torso(motion, measured)
     arrays["torso_measured"] = measured
@@ -258,6 +314,13 @@ def _keep_torso(
         "torso_measured_share": float(measured.mean()),
         "torso_error": float(np.median(error)),
     }
+
+
+def _below_chin(pictures: _Pictures, person: np.ndarray, index: int) -> np.ndarray:
+    """(W, W) float32 the person outside the tracked face, which may hide the torso."""
+    person = resize(person, WORK_SIZE).astype(np.float32) / 255
+    below, aside = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
+    return person * ((below > 0) | (np.abs(aside) > 0.45))
 
 
 def _grey(window: np.ndarray) -> np.ndarray:

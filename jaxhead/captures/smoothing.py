@@ -1,8 +1,9 @@
 """Smoothing in time without lag, its strength read from the measurements.
 
-The smoother penalises second differences (Whittaker 1923). Under the cosine transform with reflecting
-ends it is the filter 1 / (1 + s (2 - 2 cos(pi k / N))^2), symmetric in time, so nothing is delayed;
-s minimises generalised cross-validation (Garcia 2010, "Robust smoothing of gridded data").
+The smoother penalises second differences (Whittaker 1923). Under the cosine transform with
+reflecting ends it is the filter 1 / (1 + s (2 - 2 cos(pi k / N))^2), symmetric in time, so nothing
+is delayed; s minimises generalised cross-validation (Garcia 2010, "Robust smoothing of gridded
+data").
 """
 
 from __future__ import annotations

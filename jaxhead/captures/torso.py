@@ -8,7 +8,6 @@ weights; a driven avatar predicts the same motion from the head's pose and its r
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,9 @@ import numpy as np
 _HIGHEST = jax.lax.Precision.HIGHEST
 WORK_SIZE = 256
 _LEVELS = 4
-_STEPS = 12
-_HISTORY = (0, 3, 7, 13)
+_STEPS = 10
+_POINTS = 4096
+_BATCH = 16
 # Aligned pictures agree to a few grey levels (of 1); clothes that fold or hands that enter do not.
 _WORST_ERROR = 0.12
 
@@ -28,17 +28,18 @@ class TorsoReference:
     """The reference frame, prepared for alignment.
 
     Attributes:
-      levels: per pyramid level (fine to coarse) the picture (S, S), its steepest-descent images
-        (S, S, 4) and the weight (S, S) of its pixels.
+      levels: per pyramid level (fine to coarse) the places (P, 2) of the pixels that align, in
+      sizes
+        from the centre, their grey values (P,), steepest-descent images (P, 4) and weights (P,).
       size: side of the finest level.
     """
 
-    levels: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    levels: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
     size: int
 
 
 def torso_reference(picture: np.ndarray, torso: np.ndarray) -> TorsoReference | None:
-    """Reference for `align_torso`, or None when too little torso shows texture.
+    """Reference for `align_torso`, or None when too little torso is in the picture.
 
     Args:
       picture: (S, S) float32 grey in [0, 1]; torso: (S, S) float32 mask in [0, 1].
@@ -49,84 +50,105 @@ def torso_reference(picture: np.ndarray, torso: np.ndarray) -> TorsoReference | 
         return None
     for _ in range(_LEVELS):
         size = picture.shape[0]
-        grid = (np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) + 0.5) / size - 0.5
-        dy, dx = np.gradient(_blurred(picture))
-        descent = np.stack(
-            [
-                dx * size,
-                dy * size,
-                (dx * grid[..., 0] + dy * grid[..., 1]) * size,
-                (dy * grid[..., 0] - dx * grid[..., 1]) * size,
-            ],
-            -1,
-        )
-        levels.append((_blurred(picture), descent.astype(np.float32), weight))
-        picture, weight = _halved(picture), np.where(_halved(weight) > 0.7, 1.0, 0.0)
-        weight = weight.astype(np.float32)
-    return TorsoReference(levels=tuple(levels), size=levels[0][0].shape[0])
+        smooth = np.asarray(_blurred(jnp.asarray(picture, jnp.float32)))
+        y, x = (np.stack(np.meshgrid(*[np.arange(size)] * 2, indexing="ij")) + 0.5) / size - 0.5
+        dy, dx = np.gradient(smooth * size)
+        descent = np.stack([dx, dy, dx * x + dy * y, dy * x - dx * y], -1)
+        # Pixels without a gradient say nothing about motion; those with the largest are enough.
+        chosen = np.argsort(-(weight * (dx**2 + dy**2 + 1e-6)).ravel())[:_POINTS]
+        places = np.stack([x, y], -1).reshape(-1, 2)[chosen]
+        values = (places, smooth.ravel()[chosen], descent.reshape(-1, 4)[chosen])
+        levels.append(tuple(v.astype(np.float32) for v in (*values, weight.ravel()[chosen])))
+        picture = np.asarray(_halved(picture))
+        weight = np.where(_halved(weight) > 0.7, 1.0, 0.0).astype(np.float32)
+    return TorsoReference(levels=tuple(levels), size=smooth.shape[0] * 2 ** (_LEVELS - 1))
 
 
 def align_torso(
-    reference: TorsoReference, pictures: np.ndarray, visible: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities that carry the reference's torso to each picture.
+    reference: TorsoReference,
+    pictures: np.ndarray,
+    visible: np.ndarray,
+    guesses: np.ndarray,
+    previous: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarities that carry the reference's torso to each picture of a run of frames.
+
+    Each frame starts from where the frame before it ended and from its guess, and keeps the better.
 
     Args:
       reference: from `torso_reference`.
       pictures: (N, S, S) float32 grey in [0, 1].
-      visible: (N, S, S) float32 person mask without head; what it hides counts little.
+      visible: (N, S, S) float32 in [0, 1], 0 where something hides the torso.
+      guesses: (N, 2) float32 shifts in pixels of S to start from.
+      previous: (4,) parameters of the frame before the first (zeros at the start of a clip).
 
     Returns:
-      motion (N, 2, 3) float32 affine in pixels of S (frame = A @ [reference, 1]); error (N,) robust
-      rms difference in grey levels after alignment.
+      motion (N, 2, 3) float64 affine in pixels of S (frame = A @ [reference, 1]); error (N,) rms
+      difference in grey levels after alignment; parameters (4,) of the last frame.
     """
-    coarse = [pictures]
-    hidden = [visible]
-    for _ in range(_LEVELS - 1):
-        coarse.append(np.stack([_halved(p) for p in coarse[-1]]))
-        hidden.append(np.stack([_halved(p) for p in hidden[-1]]))
-    parameters = jnp.tile(jnp.array([0.0, 0.0, 0.0, 0.0]), (len(pictures), 1))
-    error = jnp.zeros(len(pictures))
-    for level in reversed(range(_LEVELS)):
-        template, descent, weight = reference.levels[level]
-        smooth = np.stack([_blurred(p) for p in coarse[level]])
-        parameters, error = _align_level(
-            template, descent, weight, smooth, hidden[level], parameters
-        )
-    return _affine(np.asarray(parameters, np.float64), reference.size), np.asarray(error)
+    starts = np.zeros((len(pictures), 4), np.float32)
+    starts[:, :2] = guesses / reference.size
+    parameters, error = _align_run(
+        reference.levels, pictures, visible, starts, np.asarray(previous, np.float32)
+    )
+    parameters = np.asarray(parameters)
+    return _affine(parameters.astype(np.float64), reference.size), np.asarray(error), parameters[-1]
 
 
-@functools.partial(jax.jit, static_argnames=())
-def _align_level(template, descent, weight, pictures, visible, parameters):
-    """Gauss-Newton steps at one level for (N, 4) parameters: x, y shift, scale - 1, turn (in sizes)."""
+@jax.jit
+def _align_run(levels, pictures, visible, starts, previous):
+    """(N, 4) parameters (x, y shift, scale - 1, turn; in sizes) and (N,) errors."""
 
-    def one(picture, mask, start):
-        def residual(p):
-            warped = _sample(picture, _warp(p, template.shape[0]))
-            seen = _sample(mask, _warp(p, template.shape[0]))
-            # A change of light is not motion: the mean difference is left out.
-            used = weight * jnp.clip(seen, 0.0, 1.0)
-            total = jnp.maximum(used.sum(), 1.0)
-            difference = warped - template
-            return difference - (used * difference).sum() / total, used
+    def one(carry, frame):
+        picture, mask, start = frame
+        pyramid = [(picture, mask)]
+        for _ in levels[1:]:
+            pyramid.append(tuple(_halved(image) for image in pyramid[-1]))
+        pyramid = [(_blurred(image), seen) for image, seen in pyramid]
+        fit = jax.vmap(lambda p: _align_levels(levels[1:], pyramid[1:], p))
+        ends, errors = fit(jnp.stack([carry, start]))
+        end, error = _align_levels(levels[:1], pyramid[:1], ends[jnp.argmin(errors)])
+        return end, (end, error)
 
-        def step(p, _):
-            difference, used = residual(p)
-            spread = jnp.sqrt((used * difference**2).sum() / jnp.maximum(used.sum(), 1.0)) + 1e-3
-            robust = used / (1.0 + (difference / (2.0 * spread)) ** 2)
-            scaled = descent * robust[..., None]
-            normal = jnp.einsum("hwi,hwj->ij", scaled, descent, precision=_HIGHEST)
-            right = jnp.einsum("hwi,hw->i", scaled, difference, precision=_HIGHEST)
-            damping = 1e-4 * jnp.trace(normal) * jnp.eye(4) + 1e-6 * jnp.eye(4)
-            delta = jnp.linalg.solve(normal + damping, right)
-            return _compose(p, delta), None
+    _, result = jax.lax.scan(one, previous, (pictures, visible, starts))
+    return result
 
-        final, _ = jax.lax.scan(step, start, None, length=_STEPS)
-        difference, used = residual(final)
-        error = jnp.sqrt((used * difference**2).sum() / jnp.maximum(used.sum(), 1.0))
-        return final, error
 
-    return jax.lax.map(lambda args: one(*args), (pictures, visible, parameters))
+def _align_levels(levels, pyramid, parameters):
+    error = jnp.zeros(())
+    for level, images in reversed(list(zip(levels, pyramid))):
+        parameters, error = _align_level(level, *images, parameters)
+    return parameters, error
+
+
+def _align_level(level, picture, mask, start):
+    places, template, descent, weight = level
+
+    def residual(p):
+        at = _warp(p, places, picture.shape[0])
+        warped, seen = _sample(picture, at), _sample(mask, at)
+        used = weight * jnp.clip(seen, 0.0, 1.0)
+        total = jnp.maximum(used.sum(), 1.0)
+        # A change of light is not motion: the mean difference is left out.
+        difference = warped - template
+        return difference - (used * difference).sum() / total, used
+
+    def step(p, _):
+        difference, used = residual(p)
+        spread = jnp.sqrt((used * difference**2).sum() / jnp.maximum(used.sum(), 1.0)) + 1e-3
+        robust = used / (1.0 + (difference / (2.0 * spread)) ** 2)
+        scaled = descent * robust[:, None]
+        normal = jnp.matmul(scaled.T, descent, precision=_HIGHEST)
+        right = jnp.matmul(scaled.T, difference, precision=_HIGHEST)
+        damping = 1e-4 * jnp.trace(normal) * jnp.eye(4) + 1e-6 * jnp.eye(4)
+        return _compose(p, jnp.linalg.solve(normal + damping, right)), None
+
+    final, _ = jax.lax.scan(step, start, None, length=_STEPS)
+    difference, used = residual(final)
+    # What cannot be seen proves nothing: hidden pixels count as a moderate error.
+    hidden = jnp.maximum(weight.sum() - used.sum(), 0.0)
+    squares = (used * difference**2).sum() + hidden * 0.1**2
+    return final, jnp.sqrt(squares / jnp.maximum(weight.sum(), 1.0))
 
 
 def _compose(p: jax.Array, delta: jax.Array) -> jax.Array:
@@ -141,10 +163,9 @@ def _compose(p: jax.Array, delta: jax.Array) -> jax.Array:
     return jnp.stack([shift_x, shift_y, real - 1, imaginary])
 
 
-def _warp(p: jax.Array, size: int) -> jax.Array:
-    """(S, S, 2) pixel indices in the picture for every reference pixel."""
-    axis = (jnp.arange(size) + 0.5) / size - 0.5
-    x, y = axis[None, :], axis[:, None]
+def _warp(p: jax.Array, places: jax.Array, size: int) -> jax.Array:
+    """(P, 2) pixel indices in the picture for reference `places`."""
+    x, y = places[:, 0], places[:, 1]
     u = (1 + p[2]) * x - p[3] * y + p[0]
     v = p[3] * x + (1 + p[2]) * y + p[1]
     return (jnp.stack([u, v], -1) + 0.5) * size - 0.5
@@ -165,15 +186,64 @@ def _affine(parameters: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([linear, shift[..., None]], -1)
 
 
-def _blurred(picture: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
+def _blurred(picture: jax.Array) -> jax.Array:
+    """The picture under the binomial filter (1, 2, 1) / 4 in both directions, edges repeated."""
+    for axis in (0, 1):
+        padding = [(1, 1) if k == axis else (0, 0) for k in range(2)]
+        wide = jnp.pad(picture, padding, mode="edge")
+        count = picture.shape[axis]
+        low, middle, high = (jax.lax.slice_in_dim(wide, k, k + count, axis=axis) for k in range(3))
+        picture = 0.25 * low + 0.5 * middle + 0.25 * high
+    return picture
 
-    return gaussian_filter(picture, 0.7).astype(np.float32)
 
-
-def _halved(picture: np.ndarray) -> np.ndarray:
+def _halved(picture: jax.Array) -> jax.Array:
     half = picture.shape[0] // 2
-    return picture.reshape(half, 2, half, 2).mean((1, 3)).astype(np.float32)
+    return picture.reshape(half, 2, half, 2).mean((1, 3))
+
+
+class TorsoTracker:
+    """Aligns the torso of one frame after the other, in batches of one compiled size.
+
+    Args:
+      reference: from `torso_reference`; None measures nothing.
+    """
+
+    def __init__(self, reference: TorsoReference | None):
+        self._reference = reference
+        self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._motion: list[np.ndarray] = []
+        self._error: list[np.ndarray] = []
+        self._previous = np.zeros(4, np.float32)
+
+    def add(self, picture: np.ndarray, visible: np.ndarray, guess: np.ndarray) -> None:
+        """The next frame: grey (S, S), visibility (S, S), shift in pixels of S to start from."""
+        if self._reference is not None:
+            self._pending.append((picture, visible, np.asarray(guess, np.float32)))
+            if len(self._pending) == _BATCH:
+                self._run()
+
+    def finish(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Motion (N, 2, 3) in pixels of S, error (N,), measured (N,) bool of all `count` frames."""
+        if self._pending:
+            self._run()
+        if not self._motion:
+            still = np.tile(np.eye(2, 3), (count, 1, 1))
+            return still, np.zeros(count), np.zeros(count, bool)
+        motion, error = np.concatenate(self._motion), np.concatenate(self._error)
+        return motion, error, trusted(error, motion, WORK_SIZE)
+
+    def _run(self) -> None:
+        count = len(self._pending)
+        # The last batch is filled up with its last frame.
+        full = self._pending + [self._pending[-1]] * (_BATCH - count)
+        pictures, visible, guesses = (np.stack(part) for part in zip(*full))
+        motion, error, self._previous = align_torso(
+            self._reference, pictures, visible, guesses, self._previous
+        )
+        self._motion.append(motion[:count])
+        self._error.append(error[:count])
+        self._pending = []
 
 
 def trusted(error: np.ndarray, motion: np.ndarray, size: int) -> np.ndarray:

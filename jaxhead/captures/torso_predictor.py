@@ -82,8 +82,8 @@ def fit_torso_predictor(
 def predict_torso(predictor: TorsoPredictor, head_to_camera: np.ndarray) -> np.ndarray:
     """(N, 2, 3) float32 torso motion in stored pixels for a sequence of (N, 4, 4) head poses.
 
-    Before its first frame the sequence is taken to have stood still. Values stay within three standard
-    deviations of the training poses, beyond which a linear guess means nothing.
+    Before its first frame the sequence is taken to have stood still. Values stay within three
+    standard deviations of the training poses, beyond which a linear guess means nothing.
     """
     features = pose_features(
         np.asarray(head_to_camera, np.float64), np.asarray(predictor.origin, np.float64)

@@ -1,10 +1,10 @@
 """A followed face becomes a metric head per frame: focal length, identity, pose, expression, shape.
 
 What frames share (focal length, neutral shape, displacement basis, weights, smoothing strengths) is
-fitted on training frames only. The order: per focal length candidate, lift the landmarks, align them to
-their own mean shape and measure how rigid the face stays; choose the focal length; then alternate
-between poses (reprojection, trusting vertices that obey the model), the neutral shape and the ridge
-regression of displacement on scores.
+fitted on training frames only. The order: per focal length candidate, lift the landmarks, align
+them to their own mean shape and measure how rigid the face stays; choose the focal length; then
+alternate between poses (reprojection, trusting vertices that obey the model), the neutral shape and
+the ridge regression of displacement on scores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from jaxhead.captures.landmarks import FaceTrack
+from jaxhead.captures.following import FaceTrack
 from jaxhead.captures.lifting import (
     align,
     fit_pose,
@@ -29,13 +29,13 @@ from jaxhead.files.errors import InputError
 
 FACE = 468
 HEAD_TO_CAMERA_AXES = np.diag([1.0, -1.0, -1.0])
-# A camera for talking heads stands about this far away: 0.9 m is a 20 degree field of view for a head
-# that fills half of the picture, as in television footage. Most clips show so little turning that
-# they do not determine perspective; then this decides.
+# A camera for talking heads stands about this far away: 0.9 m is a 20 degree field of view for a
+# head that fills half of the picture, as in television footage. Most clips show so little turning
+# that they do not determine perspective; then this decides.
 USUAL_DISTANCE = 0.9
 DISTANCE_SPREAD = 0.5
-# The landmark network errs in the same way in neighbouring frames, so that a clip counts as this many
-# independent observations of the face's rigidity, however long it is.
+# The landmark network errs in the same way in neighbouring frames, so that a clip counts as this
+# many independent observations of the face's rigidity, however long it is.
 INDEPENDENT_FRAMES = 20.0
 RIDGE = 0.3
 _MODES = 48
@@ -129,8 +129,8 @@ def choose_focal(
 ) -> tuple[float, str]:
     """One focal length in pixels for a clip, and in words what decided it.
 
-    The cost of a candidate is how much the lifted face deforms over the training frames (a wrong focal
-    length makes a turning or approaching face change shape), plus a prior on the distance.
+    The cost of a candidate is how much the lifted face deforms over the training frames (a wrong
+    focal length makes a turning or approaching face change shape), plus a prior on the distance.
 
     Args:
       screen: (N, 468, 3) from `screen_points`, training frames.
@@ -218,8 +218,8 @@ def fit_head(
 def fit_basis(vertices: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Neutral shape (468, 3) and displacement basis (52, 468, 3) by ridge regression.
 
-    The penalty is on centred scores in units of their overall spread, so that a score that never moves
-    gets no displacement instead of an arbitrary one.
+    The penalty is on centred scores in units of their overall spread, so that a score that never
+    moves gets no displacement instead of an arbitrary one.
 
     Args:
       vertices: (M, 468, 3) metric landmarks in head space; scores: (M, 52).
@@ -236,46 +236,77 @@ def fit_basis(vertices: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 
 def _fill_and_smooth(face: FaceTrack, fit: dict, measured: np.ndarray, train: np.ndarray) -> dict:
     """Pose, scores and vertices of all frames: gaps filled, then smoothed in time."""
-    mean = Rotation.from_matrix(fit["rotation"]).mean()
-    turn = (Rotation.from_matrix(fit["rotation"]) * mean.inv()).as_rotvec()
-    depth = fit["translation"][:, 2:]
-    place = np.concatenate([fit["translation"][:, :2] / depth, np.log(depth)], 1)
+    pose, mean = pose_coordinates(fit["rotation"], fit["translation"])
     fitted = train[measured]
-    displacement = (fit["vertices"] - fit["neutral"]).reshape(len(depth), -1)
+    displacement = (fit["vertices"] - fit["neutral"]).reshape(len(pose), -1)
     centre = displacement[fitted].mean(0)
     modes = np.linalg.svd(displacement[fitted] - centre, full_matrices=False)[2][:_MODES]
     loads = (displacement - centre) @ modes.T
     rest = displacement - centre - loads @ modes
-    strengths: dict[str, float | list[float]] = {}
+    strengths: dict[str, float] = {}
 
     def run(name: str, values: np.ndarray, *, each: bool) -> np.ndarray:
         full = np.zeros((len(measured), values.shape[1]))
         full[measured] = values
         full = fill_gaps(full, measured)
-        groups = np.arange(values.shape[1])[:, None] if each else [np.arange(values.shape[1])]
-        used = []
-        for group in groups:
-            used.append(choose_strength(full[train][:, group]))
-            full[:, group] = smooth(full[:, group], used[-1])
-        strengths[name] = float(np.median(used))
+        full, strengths[name] = smooth_channels(full, train, each=each)
         return full
 
-    turn = run("rotation", turn, each=True)
-    place = run("translation", place, each=True)
+    pose = run("pose", pose, each=True)
     scores = run("scores", np.asarray(face.scores, np.float64)[measured], each=True)
     loads = run("shape", loads, each=True)
     rest = run("residual", rest, each=False)
-    depth = np.exp(place[:, 2:])
+    rotation, translation = pose_from_coordinates(pose, mean)
     vertices = fit["neutral"] + (centre + loads @ modes + rest).reshape(len(measured), -1, 3)
     pixels = screen_points(face.landmarks, face.size)[..., :2] + np.array(face.size[::-1]) / 2
     return {
-        "rotation": (Rotation.from_rotvec(turn) * mean).as_matrix(),
-        "translation": np.concatenate([place[:, :2] * depth, depth], 1),
+        "rotation": rotation,
+        "translation": translation,
         "scores": np.clip(scores, 0.0, 1.0),
         "vertices": vertices,
         "pixels": fill_gaps(pixels, measured),
         "strengths": strengths,
     }
+
+
+def pose_coordinates(rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, Rotation]:
+    """Poses as numbers whose noise is independent: turn from the mean, place in the view, log depth.
+
+    Args:
+      rotation: (N, 3, 3); translation: (N, 3) metres.
+
+    Returns:
+      coordinates (N, 6), the mean rotation.
+    """
+    mean = Rotation.from_matrix(rotation).mean()
+    turn = (Rotation.from_matrix(rotation) * mean.inv()).as_rotvec()
+    depth = translation[:, 2:]
+    return np.concatenate([turn, translation[:, :2] / depth, np.log(depth)], 1), mean
+
+
+def pose_from_coordinates(coordinates: np.ndarray, mean: Rotation) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `pose_coordinates`: rotation (N, 3, 3), translation (N, 3)."""
+    depth = np.exp(coordinates[:, 5:])
+    rotation = (Rotation.from_rotvec(coordinates[:, :3]) * mean).as_matrix()
+    return rotation, np.concatenate([coordinates[:, 3:5] * depth, depth], 1)
+
+
+def smooth_channels(
+    series: np.ndarray, train: np.ndarray, *, each: bool = True
+) -> tuple[np.ndarray, float]:
+    """(N, C) series smoothed in time, and the median strength, which training frames decide.
+
+    Args:
+      series: (N, C); train: (N,) bool.
+      each: one strength per channel, else one for all.
+    """
+    result = np.array(series, np.float64)
+    columns = np.arange(result.shape[1])
+    strengths = []
+    for group in columns[:, None] if each else columns[None]:
+        strengths.append(choose_strength(result[train][:, group]))
+        result[:, group] = smooth(result[:, group], strengths[-1])
+    return result, float(np.median(strengths))
 
 
 def _each(shape: np.ndarray, rotation: np.ndarray) -> np.ndarray:

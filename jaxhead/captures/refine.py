@@ -1,0 +1,332 @@
+"""Poses refined on the pixels: every frame is aligned with the mean face texture of training frames.
+
+Landmarks jitter by a fraction of a pixel, and a radiance field averages that into blur. The tracked
+mesh carries a few thousand surface points; their grey values, averaged over training frames, are a
+template, and each frame's rigid pose moves by Gauss-Newton (Lucas and Kanade 1981, on SE(3)), coarse to
+fine, until its own values agree. A frame whose values do not agree better afterwards keeps its
+pose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+POINTS = 4096
+LEVELS = 3
+_STEPS = 6
+_BATCH = 16
+# How far the pixels may pull a pose from the landmarks' (standard deviations): radians, metres
+# across the view, metres along it. Turning out of the picture plane and depth are what landmarks
+# know least.
+_PRIOR = np.array([0.015, 0.015, 0.01, 0.003, 0.003, 0.02], np.float32)
+# Neighbouring points see the same pixels and the same error of shading: this many count as one.
+_CORRELATED = 20.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Surface:
+    """Points that stay on the skin: corners (P, 3) int32, barycentric (P, 3), weights (P,)."""
+
+    corners: np.ndarray
+    barycentric: np.ndarray
+    weights: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Refined:
+    """Refined poses of N frames.
+
+    Attributes:
+      poses: (N, 4, 4) head to camera; where nothing improved, what was given.
+      before, after: (N,) rms difference to the mean texture in grey levels of [0, 1].
+      improved: (N,) bool.
+    """
+
+    poses: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    improved: np.ndarray
+
+
+def surface_points(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> Surface:
+    """Points spread evenly over a mesh (V, 3), weighted by how rigid their corners (V,) are.
+
+    Args:
+      vertices: (V, 3) metres; faces: (F, 3) int32, front-facing side counter-clockwise.
+      weights: (V,) not negative; a face counts as its least rigid corner.
+    """
+    edges = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
+    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
+    least = weights[faces].min(1)
+    area = area * (least > 0)
+    # One stratified draw along the cumulated area; the golden ratio spreads points inside
+    # triangles.
+    where = (np.arange(POINTS) + 0.5) / POINTS * area.sum()
+    chosen = np.searchsorted(np.cumsum(area), where).clip(0, len(faces) - 1)
+    u = np.arange(POINTS) * 0.7548776662466927 % 1.0
+    v = np.arange(POINTS) * 0.5698402909980532 % 1.0
+    root = np.sqrt(u)
+    barycentric = np.stack([1 - root, root * (1 - v), root * v], 1)
+    return Surface(
+        corners=faces[chosen].astype(np.int32),
+        barycentric=barycentric.astype(np.float32),
+        weights=(least[chosen] / least.max()).astype(np.float32),
+    )
+
+
+def refine_poses(
+    pictures: Callable[[], Iterable[np.ndarray]],
+    surface: Surface,
+    vertices: np.ndarray,
+    K: np.ndarray,
+    poses: np.ndarray,
+    training: np.ndarray,
+    measured: np.ndarray,
+    *,
+    rounds: int = 2,
+) -> Refined:
+    """Poses aligned with the mean texture.
+
+    Args:
+      pictures: gives the (S, S) float32 grey pictures in [0, 1] of all frames, anew at each call.
+      surface: points on the mesh.
+      vertices: (N, V, 3) head space, metres.
+      K: (3, 3) intrinsics in pixels of S.
+      poses: (N, 4, 4) head to camera, where to start.
+      training: (N,) bool, the frames whose mean is the template.
+      measured: (N,) bool, the frames that show the face; the others keep their pose.
+      rounds: how often the template is made and the frames are aligned with it.
+    """
+    start = np.asarray(poses, np.float32)
+    current = start.copy()
+    template = _Template()
+    for ids, levels in _batches(pictures, training):
+        points = surface_at(surface, vertices[ids])
+        template.add(*_textures(levels, points, surface.weights, K, current[ids]), training[ids])
+    for number in range(rounds):
+        target, template = template.mean(), _Template()
+        before, after = np.zeros(len(start)), np.zeros(len(start))
+        for ids, levels in _batches(pictures, measured):
+            points = surface_at(surface, vertices[ids])
+            moved = _align(levels, points, surface.weights, K, current[ids], target)
+            before[ids] = _error(levels[0], points, surface.weights, K, start[ids], target[0])
+            after[ids] = _error(levels[0], points, surface.weights, K, moved, target[0])
+            current[ids] = moved
+            if number + 1 < rounds:
+                seen = _textures(levels, points, surface.weights, K, current[ids])
+                template.add(*seen, training[ids] & (np.diff(ids, prepend=-1) > 0))
+    improved = np.isfinite(after) & (after < before) & measured
+    current[~improved] = start[~improved]
+    after = np.where(improved, after, before)
+    return Refined(poses=current, before=before, after=after, improved=improved)
+
+
+def surface_at(surface: Surface, vertices: np.ndarray) -> np.ndarray:
+    """(B, P, 6) float32 positions and unit normals of the surface points on (B, V, 3) vertices."""
+    corners = np.asarray(vertices, np.float32)[:, surface.corners]
+    places = np.einsum("pk,bpki->bpi", surface.barycentric, corners)
+    normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    return np.concatenate([places, normals], -1)
+
+
+class _Template:
+    """Running weighted mean of the textures, one per level."""
+
+    def __init__(self) -> None:
+        self._total: list[np.ndarray] = []
+        self._weight: list[np.ndarray] = []
+
+    def add(self, values: list, weights: list, chosen: np.ndarray) -> None:
+        values = [np.asarray(v)[chosen] for v in values]
+        weights = [np.asarray(w)[chosen] for w in weights]
+        sums = [(v * w).sum(0) for v, w in zip(values, weights)]
+        masses = [w.sum(0) for w in weights]
+        if not self._total:
+            self._total, self._weight = sums, masses
+        else:
+            self._total = [a + b for a, b in zip(self._total, sums)]
+            self._weight = [a + b for a, b in zip(self._weight, masses)]
+
+    def mean(self) -> list[np.ndarray]:
+        """Per level (P, 2): mean value, and how well it is known (0 where hardly ever seen)."""
+        result = []
+        for total, weight in zip(self._total, self._weight):
+            known = weight > 0.05 * max(float(weight.max()), 1e-9)
+            mean = np.where(known, total / np.maximum(weight, 1e-9), 0.0)
+            result.append(np.stack([mean, known], -1).astype(np.float32))
+        return result
+
+
+def _batches(
+    pictures: Callable[[], Iterable[np.ndarray]], wanted: np.ndarray
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Frame ids and picture pyramids of the wanted frames, in batches of one size.
+
+    The last batch repeats its last frame, which writes the same result twice.
+    """
+    ids: list[int] = []
+    batch: list[np.ndarray] = []
+    last = int(np.flatnonzero(wanted).max(initial=-1))
+    for index, picture in enumerate(pictures()):
+        if index > last:
+            break
+        if not wanted[index]:
+            continue
+        ids.append(index)
+        batch.append(_flattened(picture))
+        if len(ids) == _BATCH or index == last:
+            ids += [ids[-1]] * (_BATCH - len(ids))
+            batch += [batch[-1]] * (_BATCH - len(batch))
+            levels = [np.stack(batch)]
+            for _ in range(LEVELS - 1):
+                levels.append(np.asarray(_halved(levels[-1])))
+            yield np.array(ids), levels
+            ids, batch = [], []
+
+
+def _flattened(picture: np.ndarray) -> np.ndarray:
+    """The picture without its slow changes, which are light and shading rather than skin."""
+    width = picture.shape[0] // 16 * 2 + 1
+    return (picture - uniform_filter(picture, width, mode="nearest")).astype(np.float32)
+
+
+@jax.jit
+def _halved(pictures: jax.Array) -> jax.Array:
+    count, size = pictures.shape[0], pictures.shape[1] // 2
+    pictures = pictures[:, : 2 * size, : 2 * size]
+    return pictures.reshape(count, size, 2, size, 2).mean((2, 4))
+
+
+@jax.jit
+def _textures(levels, points, weights, K, poses):
+    """Per level the (B, P) values of the points and their weights (facing the camera)."""
+    values, trust = [], []
+    for number, pictures in enumerate(levels):
+        value, weight = jax.vmap(_look, in_axes=(0, 0, None, None, 0))(
+            pictures, points, weights, _scaled(K, number), poses
+        )
+        values.append(value)
+        trust.append(weight)
+    return values, trust
+
+
+@jax.jit
+def _error(pictures, points, weights, K, poses, target):
+    """(B,) rms difference to the template at the finest level."""
+    value, weight = jax.vmap(_look, in_axes=(0, 0, None, None, 0))(
+        pictures, points, weights, K, poses
+    )
+    weight = weight * target[:, 1]
+    total = jnp.maximum(weight.sum(1), 1e-6)
+    return jnp.sqrt((weight * (value - target[:, 0]) ** 2).sum(1) / total)
+
+
+@jax.jit
+def _align(levels, points, weights, K, poses, target):
+    """(B, 4, 4) poses after Gauss-Newton steps, coarse to fine."""
+
+    def one(pictures, points, pose):
+        delta = jnp.zeros(6)
+        for number in reversed(range(LEVELS)):
+            camera = _scaled(K, number)
+            picture, known = pictures[number], target[number]
+
+            def step(delta, _, picture=picture, known=known, camera=camera):
+                return _step(picture, points, weights, camera, pose, delta, known), None
+
+            delta, _ = jax.lax.scan(step, delta, None, length=_STEPS)
+        return _moved(pose, delta)
+
+    return jax.vmap(one)(levels, points, poses)
+
+
+def _step(picture, points, weights, K, pose, delta, known):
+    """One Gauss-Newton step on the six parameters of `_moved`."""
+    moved = _moved(pose, delta)
+    turned = jnp.matmul(points[:, :3], moved[:3, :3].T, precision=_HIGHEST)
+    place = turned + moved[:3, 3]
+    pixels = _pixels(place, K)
+    value, slope = _sample_with_slope(picture, pixels)
+    weight = weights * _facing(points, place, moved) * known[:, 1]
+    difference = value - known[:, 0]
+    total = jnp.maximum(weight.sum(), 1e-6)
+    spread = jnp.sqrt((weight * difference**2).sum() / total) + 1e-4
+    robust = weight / (1 + (difference / (2 * spread)) ** 2)
+    focal, depth = K[0, 0], place[:, 2:]
+    along = slope * focal / depth
+    by_place = jnp.concatenate([along, -(along * place[:, :2]).sum(1, keepdims=True) / depth], 1)
+    jacobian = jnp.concatenate([jnp.cross(turned, by_place), by_place], 1)
+    scaled = jacobian * (robust / (spread**2 * _CORRELATED))[:, None]
+    prior = jnp.diag(1 / jnp.asarray(_PRIOR) ** 2)
+    normal = jnp.matmul(scaled.T, jacobian, precision=_HIGHEST) + prior
+    right = -jnp.matmul(scaled.T, difference, precision=_HIGHEST) - prior @ delta
+    # Preconditioned by its diagonal: turns and shifts have different units.
+    scale = 1 / jnp.sqrt(jnp.diag(normal))
+    solved = scale * jnp.linalg.solve(normal * scale[:, None] * scale, right * scale)
+    return delta + solved
+
+
+def _moved(pose: jax.Array, delta: jax.Array) -> jax.Array:
+    """The pose turned about the head's centre by delta[:3] (camera axes) and shifted by delta[3:]."""
+    turn = _rotation(delta[:3])
+    linear = jnp.matmul(turn, pose[:3, :3], precision=_HIGHEST)
+    place = pose[:3, 3] + delta[3:]
+    return pose.at[:3, :3].set(linear).at[:3, 3].set(place)
+
+
+def _rotation(vector: jax.Array) -> jax.Array:
+    """Rotation matrix of a small axis-angle vector by its Cayley transform, orthogonal to rounding."""
+    x, y, z = 0.5 * vector
+    zero = jnp.zeros_like(x)
+    skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    square = x * x + y * y + z * z
+    twice = skew + jnp.matmul(skew, skew, precision=_HIGHEST)
+    return jnp.eye(3) + 2 / (1 + square) * twice
+
+
+def _look(picture, points, weights, K, pose):
+    """Values (P,) of a picture at the surface points and their weights."""
+    place = jnp.matmul(points[:, :3], pose[:3, :3].T, precision=_HIGHEST) + pose[:3, 3]
+    value, _ = _sample_with_slope(picture, _pixels(place, K))
+    return value, weights * _facing(points, place, pose)
+
+
+def _facing(points: jax.Array, place: jax.Array, pose: jax.Array) -> jax.Array:
+    """(P,) cosine between the normal and the way to the camera, 0 where it is seen at a slant."""
+    normals = jnp.matmul(points[:, 3:], pose[:3, :3].T, precision=_HIGHEST)
+    view = -place / jnp.linalg.norm(place, axis=1, keepdims=True)
+    return jnp.clip(((normals * view).sum(1) - 0.3) / 0.7, 0.0, 1.0)
+
+
+def _pixels(place: jax.Array, K: jax.Array) -> jax.Array:
+    return place[:, :2] / place[:, 2:] * jnp.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
+
+
+def _sample_with_slope(picture: jax.Array, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Bilinear values (P,) at pixel positions (centres at +0.5) and their slopes (P, 2)."""
+    height, width = picture.shape
+    at = pixels - 0.5
+    corner = jnp.clip(jnp.floor(at), 0, jnp.array([width - 2, height - 2]))
+    part = jnp.clip(at - corner, 0.0, 1.0)
+    x, y = corner[:, 0].astype(jnp.int32), corner[:, 1].astype(jnp.int32)
+    flat = picture.reshape(-1)
+    a, b = flat[y * width + x], flat[y * width + x + 1]
+    c, d = flat[(y + 1) * width + x], flat[(y + 1) * width + x + 1]
+    u, v = part[:, 0], part[:, 1]
+    value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
+    slope_x = (1 - v) * (b - a) + v * (d - c)
+    slope_y = (1 - u) * (c - a) + u * (d - b)
+    return value, jnp.stack([slope_x, slope_y], 1)
+
+
+def _scaled(K: jax.Array, level: int) -> jax.Array:
+    """K of a picture halved `level` times."""
+    return jnp.asarray(K).at[:2].multiply(0.5**level)
