@@ -98,7 +98,7 @@ def steps(arguments: Arguments) -> list[tuple[str | None, list[str]]]:
     else:
         first = ["capture", "--out", at("capture"), "--size", str(values.size), "--", values.video]
     length = [] if _length_is_fixed(at("run")) else ["--minutes", f"{values.minutes:g}"]
-    run_folder = at("run")
+    run_folder, orbit = at("run"), ["--orbit", "25", "--split", "all", "--frames", "100"]
     return [
         ("capture", first),
         (None, ["train", "avatar", at("capture"), "--out", run_folder, *length, *devices]),
@@ -108,7 +108,7 @@ def steps(arguments: Arguments) -> list[tuple[str | None, list[str]]]:
         ),
         (
             "orbit.mp4",
-            ["render", run_folder, "--out", at("orbit.mp4"), "--orbit", "25", *devices],
+            ["render", run_folder, "--out", at("orbit.mp4"), *orbit, *devices],
         ),
         ("scores", ["evaluate", run_folder, "--out", at("scores"), *devices]),
     ]
