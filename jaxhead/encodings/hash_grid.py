@@ -44,16 +44,16 @@ def hash_encode(tables: Sequence[jax.Array], x: jax.Array, config: HashGridConfi
 
     Args:
         tables: per level (F, size), see `init_table`.
-        x: positions, [..., 3] floats in [0, 1]. Outside, "torch-ngp" gives zeros, and "instant-ngp"
+        x: float32 positions [..., 3] in [0, 1]. Outside, "torch-ngp" gives zeros; "instant-ngp"
             reads the entries to which its index arithmetic wraps.
         config: sizes, static.
 
     Returns:
-        Features of x's dtype, [..., L * F], level-major.
+        float32 features [..., L * F], level-major.
     """
     tables, x = jax.tree.map(jnp.asarray, (tuple(tables), x))
     chex.assert_axis_dimension(x, -1, 3)
-    chex.assert_type(x, float)
+    chex.assert_type(x, jnp.float32)
     expected = [(config.features, level.size) for level in level_table(config)]
     chex.assert_shape(tables, expected)
     out = _encode(tables, x.reshape(-1, 3), config)
@@ -115,18 +115,21 @@ def _mask_outside(x: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _encode(tables, x, config):
-    columns = []
+    # Two features travel as one complex number, because XLA's CPU backend compiles one kernel per
+    # output: this halves the index arithmetic. An odd feature is paired with itself and dropped.
+    pairs = []
     for table, level in zip(tables, level_table(config)):
         cells, fractions = _position(x, level)
         index = [_index(cells, corner, level) for corner in _CORNERS]
-        # The barrier keeps XLA from simplifying (and recomputing) the index arithmetic per gather.
-        index, fractions = jax.lax.optimization_barrier((index, fractions))
-        for row in table:
-            corners = jax.lax.optimization_barrier([_take(row, i, x.dtype) for i in index])
-            columns.append(_lerp(corners, fractions))
-    # Rows first and then one transpose: writing 32 interleaved columns is slower. Without the
-    # barrier XLA fuses the gathers into a following matrix product, five times slower on the CPU.
-    out = jax.lax.optimization_barrier(jnp.stack(columns).T)
+        values = [_lerp([_take(row, i, x.dtype) for i in index], fractions) for row in table]
+        values += values[-1:] * (len(values) % 2)
+        pairs += [jax.lax.complex(a, b) for a, b in zip(values[::2], values[1::2])]
+    # Rows first and then one transpose: writing interleaved columns is slower. Without the barriers
+    # XLA fuses the gathers into a following matrix product, five times slower on the CPU.
+    rows = jax.lax.optimization_barrier(jnp.stack(pairs).T)
+    out = jnp.stack([rows.real, rows.imag], axis=-1).reshape(x.shape[0], config.levels, -1)
+    out = out[..., : config.features].reshape(x.shape[0], config.dimensions)
+    out = jax.lax.optimization_barrier(out)
     return _mask_outside(x, out)[1] if config.rule == "torch-ngp" else out
 
 

@@ -5,6 +5,7 @@ import functools
 import math
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from jaxhead.encodings.hash_grid import (
 
 # Compiled, because sixty gathers one by one take longer than compiling them together.
 hash_encode = jax.jit(hash_grid.hash_encode, static_argnums=2)
-SMALL = dict(levels=4, log2_size=8, base_resolution=3, finest_resolution=20)
+SMALL = dict(levels=3, log2_size=8, base_resolution=3, finest_resolution=20)
 RULES = ("instant-ngp", "torch-ngp")
 
 
@@ -87,8 +88,7 @@ def _setup(n=40, **changes):
     return config, tables, jnp.asarray(rng.uniform(size=(n, 3)), jnp.float32)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("features", [1, 2, 3])
+@pytest.mark.parametrize("rule,features", [(RULES[0], 2), (RULES[1], 3), (RULES[1], 1)])
 def test_slow_reference(rule, features):
     config, tables, x = _setup(rule=rule, features=features)
     edges = jnp.asarray([[0, 0, 0], [1, 1, 1], [1, 0, 0.5], [-0.1, 0.5, 0.5], [0.5, 1.2, 0.1]])
@@ -107,8 +107,7 @@ def test_torch_ngp_gives_zeros_outside_and_instant_ngp_stays_finite():
     assert np.all(np.isfinite(hash_encode(tables, outside[:2], config)))
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("features", [1, 2, 3])
+@pytest.mark.parametrize("rule,features", [(RULES[0], 2), (RULES[1], 3)])
 def test_table_gradient_is_the_transpose(rule, features):
     config, tables, x = _setup(rule=rule, features=features)
     g = jnp.asarray(np.random.default_rng(2).normal(size=(len(x), config.dimensions)), jnp.float32)
@@ -189,6 +188,22 @@ def test_leading_axes_vmap_over_subjects_scan_and_remat():
         np.testing.assert_allclose(chunked, one, rtol=1e-4, atol=1e-4)
 
 
+def test_value_and_gradient_lower_for_every_platform():
+    config, tables, x = _setup()
+    loss = jax.jit(jax.grad(lambda t, p: hash_encode(t, p, config).sum(), argnums=(0, 1)))
+    exported = jax.export.export(loss, platforms=["cpu", "cuda", "tpu"])(tables, x)
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+
+
+def test_pmap_gives_what_one_device_gives():
+    config, tables, x = _setup()
+    devices = jax.local_device_count()
+    slope = jax.grad(lambda t, p: jnp.sum(hash_encode(t, p, config) ** 2))
+    many = jax.pmap(slope, in_axes=(None, 0))(tables, jnp.stack([x] * devices))
+    for a, b in zip(many, jax.jit(slope)(tables, x)):
+        np.testing.assert_allclose(a[-1], b, rtol=1e-5, atol=1e-5)
+
+
 def test_flat_tables_round_trip():
     config, tables, _ = _setup(features=3)
     flat = tables_to_flat(tables)
@@ -203,7 +218,7 @@ def test_new_tables_are_small_and_differ_by_level():
     config = HashGridConfig(**SMALL)
     tables = init_table(jax.random.key(3), config)
     assert max(float(jnp.abs(t).max()) for t in tables) <= 1e-4
-    assert not np.array_equal(tables[2][:, :8], tables[3][:, :8])
+    assert not np.array_equal(tables[1][:, :8], tables[2][:, :8])
 
 
 def test_a_level_of_constant_entries_encodes_to_that_constant():
