@@ -102,7 +102,7 @@ def _controls(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         _write_vowel(tracks, span, vowel, force)
         stress[position : position + first + second] = force
         position += first + second
-    smooth = signal.windows.hann(15)
+    smooth = np.hanning(15)
     for name, track in tracks.items():
         padded = np.pad(track, 7, mode="edge")
         tracks[name] = np.convolve(padded, smooth / smooth.sum(), "valid")

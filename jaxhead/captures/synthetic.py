@@ -52,6 +52,15 @@ class Truth(NamedTuple):
     depth: np.ndarray
 
 
+class Studio(NamedTuple):
+    """Person, performance, camera and room of one capture."""
+
+    scene: Scene
+    motion: Motion
+    K: np.ndarray
+    background: np.ndarray
+
+
 def synthesize(
     out: str | os.PathLike[str],
     *,
@@ -85,47 +94,34 @@ def synthesize(
     """
     _check(frames, size, fps, yaw_range_degrees, novel_yaw_degrees, novel_frames)
     with CaptureWriter(out, size=(size, size), fps=fps, overwrite=overwrite) as writer:
-        scene = build_scene(np.random.default_rng([seed, 1]))
         motion = act(frames=frames, fps=fps, seed=seed, yaw_range_degrees=yaw_range_degrees)
-        background = paint_background(np.random.default_rng([seed, 2]), (size, size))
-        K = _intrinsics(size)
-        head = procedural_head()
-        status = np.zeros(frames, np.uint8)
-        _, test = split_frames(status)
+        studio = Studio(
+            scene=build_scene(np.random.default_rng([seed, 1])),
+            motion=motion,
+            K=_intrinsics(size),
+            background=paint_background(np.random.default_rng([seed, 2]), (size, size)),
+        )
+        _, test = split_frames(np.zeros(frames, np.uint8))
         views = _novel_views(motion, test, novel_frames, yaw_range_degrees, novel_yaw_degrees)
+        told = progress or (lambda done, total: None)
         total = frames + len(views)
-
-        def shoot(frame: int, view: np.ndarray) -> Picture:
-            picture = draw(
-                scene,
-                motion.expression[frame],
-                motion.head_to_camera[frame],
-                motion.torso_to_camera[frame],
-                view.astype(np.float32),
-                K,
-                background,
-                size=(size, size),
-            )
-            return Picture(*(np.asarray(part) for part in picture))
-
         own_depth = []
         for frame in range(frames):
-            picture = shoot(frame, np.eye(4))
+            picture = _shoot(studio, frame, np.eye(4))
             writer.add(picture.frame, picture.masks)
-            if frame in test:
+            if frame >= test[0]:
                 own_depth.append(picture.depth)
-            if progress:
-                progress(frame + 1, total)
+            told(frame + 1, total)
         novel = []
-        for done, (frame, view, _) in enumerate(views):
-            novel.append(shoot(frame, view))
-            if progress:
-                progress(frames + done + 1, total)
+        for frame, view, _ in views:
+            novel.append(_shoot(studio, frame, view))
+            told(frames + len(novel), total)
         _write_truth(writer.folder / "truth", test, own_depth, views, novel, motion)
+        head = procedural_head()
         writer.finish(
-            tracking=_tracking(head, scene, motion, K, status),
+            tracking=_tracking(head, studio),
             head=head,
-            background=background,
+            background=studio.background,
             audio=motion.speech.samples,
             source={"name": "synthetic", "seed": seed},
             extra={
@@ -184,6 +180,22 @@ def _check(
             raise InputError(f"{name}={value}: expected {low} to {high}")
 
 
+def _shoot(studio: Studio, frame: int, view: np.ndarray) -> Picture:
+    """Returns a frame seen from `view` (4, 4): from the first camera's space to the viewer's."""
+    motion, size = studio.motion, studio.background.shape[:2]
+    picture = draw(
+        studio.scene,
+        motion.expression[frame],
+        motion.head_to_camera[frame],
+        motion.torso_to_camera[frame],
+        view.astype(np.float32),
+        studio.K,
+        studio.background,
+        size=(size[0], size[1]),
+    )
+    return Picture(*(np.asarray(part) for part in picture))
+
+
 def _intrinsics(size: int) -> np.ndarray:
     focal = size * DISTANCE / _FRAME_HEIGHT
     return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], np.float32)
@@ -211,10 +223,9 @@ def _novel_views(
     return views
 
 
-def _tracking(
-    head: HeadModel, scene: Scene, motion: Motion, K: np.ndarray, status: np.ndarray
-) -> dict[str, np.ndarray]:
+def _tracking(head: HeadModel, studio: Studio) -> dict[str, np.ndarray]:
     """Returns what an ideal tracker would measure: the coarse head without hair, rigid neck."""
+    motion, K = studio.motion, studio.K
     vertices = np.asarray(head_vertices(head, None, motion.expression))
     marks = np.asarray(head_landmarks(head, vertices))
     return {
@@ -223,18 +234,19 @@ def _tracking(
         "expression": motion.expression,
         "vertices": vertices,
         "landmarks": np.stack([_project(p, P, K) for p, P in zip(marks, motion.head_to_camera)]),
-        "torso_motion": _torso_motion(scene, motion, K),
-        "torso_measured": np.ones(len(status), bool),
-        "status": status,
+        "torso_motion": _torso_motion(studio),
+        "torso_measured": np.ones(len(vertices), bool),
+        "status": np.zeros(len(vertices), np.uint8),
     }
 
 
-def _torso_motion(scene: Scene, motion: Motion, K: np.ndarray) -> np.ndarray:
+def _torso_motion(studio: Studio) -> np.ndarray:
     """Returns (N, 2, 3): the affine map that best carries the torso of frame 0 to each frame."""
+    scene = studio.scene
     front = np.asarray((scene.torso == 1) & (scene.normals[:, 2] > 0.2))
     points = np.asarray(scene.points)[front]
     points = points[points[:, 1] > -0.24]
-    seen = np.stack([_project(points, P, K) for P in motion.torso_to_camera])
+    seen = np.stack([_project(points, P, studio.K) for P in studio.motion.torso_to_camera])
     reference = np.concatenate([seen[0], np.ones((len(points), 1))], 1)
     solution, *_ = np.linalg.lstsq(reference, np.moveaxis(seen, 0, 1).reshape(len(points), -1))
     return np.moveaxis(solution.reshape(3, len(seen), 2), 0, -1)

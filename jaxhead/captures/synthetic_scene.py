@@ -79,9 +79,11 @@ def build_scene(rng: np.random.Generator) -> Scene:
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts)])
     normals = np.concatenate([_part_normals(part) for part in parts])
     single = np.float32
-    return Scene(
+    scene = Scene(
         points=(points / 100).astype(single),
-        basis=(np.concatenate([part.basis for part in moving], 1) / 100).astype(single),
+        basis=(np.concatenate([p.basis for p in moving if p.basis is not None], 1) / 100).astype(
+            single
+        ),
         faces=faces.astype(np.int32),
         moving_faces=faces[: sum(len(part.faces) for part in moving)].astype(np.int32),
         normals=normals.astype(single),
@@ -93,11 +95,14 @@ def build_scene(rng: np.random.Generator) -> Scene:
         key=_key_light(points, normals).astype(single),
         texture=texture,
     )
+    return jax.device_put(scene)
 
 
 def _without_scalp(skin: Part) -> dict[str, np.ndarray]:
-    """Returns the skin's faces without those that lie under the thick of the hair."""
-    hidden = (hair_share(skin.points) > 0.97)[skin.faces].all(1)
+    """Returns the skin's faces without those that lie deep under the hair, far from its edge."""
+    y, z = skin.points[:, 1], skin.points[:, 2]
+    deep = (y > 11.5) | ((z < -8.0) & (y > 0.0))
+    hidden = (deep & (hair_share(skin.points) > 0.97))[skin.faces].all(1)
     return {"faces": skin.faces[~hidden], "torso_faces": skin.torso_faces[~hidden]}
 
 

@@ -25,19 +25,6 @@ class Patch(NamedTuple):
     blend: np.ndarray
 
 
-def border_loop(faces: np.ndarray) -> np.ndarray:
-    """Returns the one border loop of a mesh as vertex indices, in the direction of its faces."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    present = {(int(a), int(b)) for a, b in edges}
-    following = {a: b for a, b in present if (b, a) not in present}
-    loop = [min(following)]
-    while following[loop[-1]] != loop[0]:
-        loop.append(following[loop[-1]])
-    if len(loop) != len(following):
-        raise ValueError(f"the face has {len(following)} border edges, {len(loop)} in one loop")
-    return np.array(loop)
-
-
 def sleeve(rings: np.ndarray) -> np.ndarray:
     """Returns the faces (2 (R - 1) B, 3) between successive rings of vertex indices (R, B).
 

@@ -4,20 +4,22 @@ Negative inside. Ellipsoids are approximate away from their surface, which suffi
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def ellipsoid(points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def ellipsoid(points: np.ndarray, centre: ArrayLike, radii: ArrayLike) -> np.ndarray:
     """Returns the approximate distance (...,) of points (..., 3) to an axis-aligned ellipsoid."""
-    offset = points - centre
+    offset, radii = points - np.asarray(centre), np.asarray(radii)
     scaled = np.linalg.norm(offset / radii, axis=-1)
     slope = np.linalg.norm(offset / np.square(radii), axis=-1)
     return scaled * (scaled - 1) / np.maximum(slope, 1e-9)
 
 
 def cone(
-    points: np.ndarray, start: np.ndarray, end: np.ndarray, first: float, last: float
+    points: np.ndarray, start: ArrayLike, end: ArrayLike, first: float, last: float
 ) -> np.ndarray:
     """Returns the distance (...,) to a capsule whose radius goes from `first` to `last`."""
+    start = np.asarray(start)
     axis = np.asarray(end) - start
     along = np.clip((points - start) @ axis / (axis @ axis), 0.0, 1.0)
     centre = start + along[..., None] * axis

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.geometry.meshes import boundary_loops
 from jaxhead.heads.canonical_face import CanonicalFace, canonical_face
-from jaxhead.heads.closing import border_loop, mouth_bag, skull_patch
-from jaxhead.heads.model import REGIONS, HeadModel
+from jaxhead.heads.closing import mouth_bag, skull_patch
+from jaxhead.heads.model import REGIONS, Array, HeadModel
 
 __all__ = ["CanonicalFace", "Extension", "canonical_face", "closed_head", "extend_vertices"]
 
@@ -49,10 +50,10 @@ class Extension:
       blend: (X, 468) share of each face vertex's non-rigid displacement that an extra vertex takes.
     """
 
-    face: jax.Array
-    extra: jax.Array
-    rigid_weights: jax.Array
-    blend: jax.Array
+    face: Array
+    extra: Array
+    rigid_weights: Array
+    blend: Array
 
 
 def closed_head(face: CanonicalFace) -> tuple[HeadModel, Extension]:
@@ -67,7 +68,7 @@ def closed_head(face: CanonicalFace) -> tuple[HeadModel, Extension]:
     points = np.asarray(face.vertices, np.float64) * 100.0
     lips = np.isin(face.faces, INNER_LIPS).all(1)
     faces = face.faces[~lips]
-    skull = skull_patch(points, border_loop(face.faces), FACE_VERTICES)
+    skull = skull_patch(points, boundary_loops(face.faces)[0], FACE_VERTICES)
     bag = mouth_bag(
         points, np.array(INNER_LIPS), np.array(CHIN), FACE_VERTICES + len(skull.vertices)
     )
@@ -97,7 +98,7 @@ def closed_head(face: CanonicalFace) -> tuple[HeadModel, Extension]:
     return model, extension
 
 
-def extend_vertices(extension: Extension, face_vertices: jax.Array) -> jax.Array:
+def extend_vertices(extension: Extension, face_vertices: Array) -> jax.Array:
     """Returns the closed head of tracked faces.
 
     Extra vertices follow the similarity (rotation, translation, one scale) that carries the

@@ -16,6 +16,8 @@ import numpy as np
 
 from jaxhead.files.errors import InputError
 
+Array = jax.Array | np.ndarray
+
 REGIONS = ("face", "lips", "eyes", "ears", "scalp", "neck", "mouth", "teeth", "hair", "torso")
 """Region names; `HeadModel.regions` holds indices into the model's `region_names`."""
 
@@ -33,9 +35,9 @@ class Skeleton:
       parents: length J, the parent of each joint, -1 for the root; parents before children.
     """
 
-    joint_regressor: jax.Array
-    weights: jax.Array
-    pose_basis: jax.Array
+    joint_regressor: Array
+    weights: Array
+    pose_basis: Array
     parents: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
@@ -58,14 +60,14 @@ class HeadModel:
       region_names: names of the regions.
     """
 
-    template: jax.Array
-    faces: jax.Array
-    identity_basis: jax.Array
-    expression_basis: jax.Array
-    uv: jax.Array
-    regions: jax.Array
-    landmark_faces: jax.Array
-    landmark_weights: jax.Array
+    template: Array
+    faces: Array
+    identity_basis: Array
+    expression_basis: Array
+    uv: Array
+    regions: Array
+    landmark_faces: Array
+    landmark_weights: Array
     skeleton: Skeleton | None = None
     name: str = flax.struct.field(pytree_node=False, default="head")
     expression_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
@@ -74,10 +76,10 @@ class HeadModel:
 
 def head_vertices(
     model: HeadModel,
-    identity: jax.Array | None,
-    expression: jax.Array | None,
-    joint_rotations: jax.Array | None = None,
-    translation: jax.Array | None = None,
+    identity: Array | None,
+    expression: Array | None,
+    joint_rotations: Array | None = None,
+    translation: Array | None = None,
 ) -> jax.Array:
     """Returns the vertices of a head in head space.
 
@@ -116,7 +118,7 @@ def head_vertices(
     return vertices
 
 
-def head_joints(model: HeadModel, vertices: jax.Array) -> jax.Array:
+def head_joints(model: HeadModel, vertices: Array) -> jax.Array:
     """Returns the (..., J, 3) rest joints of unposed `vertices` (..., V, 3), in metres."""
     if model.skeleton is None:
         raise ValueError(f"head model {model.name!r} has no skeleton")
@@ -126,7 +128,7 @@ def head_joints(model: HeadModel, vertices: jax.Array) -> jax.Array:
 
 
 def posed_joints(
-    skeleton: Skeleton, joints: jax.Array, joint_rotations: jax.Array
+    skeleton: Skeleton, joints: Array, joint_rotations: Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the world rotations (..., J, 3, 3) and the positions (..., J, 3) of posed joints.
 
@@ -149,15 +151,13 @@ def posed_joints(
     return jnp.stack(rotations, -3), jnp.stack(positions, -2)
 
 
-def head_landmarks(model: HeadModel, vertices: jax.Array) -> jax.Array:
+def head_landmarks(model: HeadModel, vertices: Array) -> jax.Array:
     """Returns the (..., L, 3) landmarks on `vertices` (..., V, 3), in the vertices' space."""
     chex.assert_axis_dimension(vertices, -1, 3)
     return embedded_points(vertices, model.faces, model.landmark_faces, model.landmark_weights)
 
 
-def embedded_points(
-    vertices: jax.Array, faces: jax.Array, index: jax.Array, weights: jax.Array
-) -> jax.Array:
+def embedded_points(vertices: Array, faces: Array, index: Array, weights: Array) -> jax.Array:
     """Returns points fixed on a mesh by face and barycentric weights.
 
     Args:
@@ -259,18 +259,18 @@ def _check_sizes(fields: Mapping[str, np.ndarray], count: int, source: str) -> N
             raise InputError(f"{source}: {key} refers to {values.max()}, expected 0 to {limit - 1}")
 
 
-def _combine(coefficients: jax.Array, basis: jax.Array, what: str) -> jax.Array:
+def _combine(coefficients: Array, basis: Array, what: str) -> jax.Array:
     count = coefficients.shape[-1]
     if count > basis.shape[0]:
         raise ValueError(f"{what} has {count} coefficients, the model has {basis.shape[0]}")
     return jnp.einsum("...i,ivk->...vk", coefficients, basis[:count], precision=_HIGHEST)
 
 
-def _rotate(rotation: jax.Array, vector: jax.Array) -> jax.Array:
+def _rotate(rotation: Array, vector: Array) -> jax.Array:
     return jnp.einsum("...ij,...j->...i", rotation, vector, precision=_HIGHEST)
 
 
-def _skin(skeleton: Skeleton, shaped: jax.Array, joint_rotations: jax.Array) -> jax.Array:
+def _skin(skeleton: Skeleton, shaped: Array, joint_rotations: Array) -> jax.Array:
     joints = jnp.einsum("jv,...vk->...jk", skeleton.joint_regressor, shaped, precision=_HIGHEST)
     corrective = joint_rotations[..., 1:, :, :] - jnp.eye(3, dtype=joint_rotations.dtype)
     corrective = corrective.reshape(*corrective.shape[:-3], -1)
