@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.files.errors import InputError
@@ -119,6 +121,9 @@ def read_checkpoint(folder: pathlib.Path, step: int, template: Tree | None = Non
     with ocp.StandardCheckpointer() as reader:
         leaves = reader.restore(path.absolute() / "state")
     leaves = {name: np.asarray(value) for name, value in leaves.items()}
+    for name, (dtype, shape, _) in meta["leaves"].items():
+        if 0 in shape:  # nothing to store, so Orbax refuses it
+            leaves[name] = np.zeros(shape, jnp.dtype(dtype))
     found = describe(leaves)
     if found != meta["leaves"]:
         names = sorted(k for k in found.keys() | meta["leaves"].keys()
@@ -187,6 +192,27 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def _room(folder: pathlib.Path) -> int:
+    """Bytes that one file below `folder` can have: what is free, or the process's limit."""
+    free = shutil.disk_usage(folder).free
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return free
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return free if limit == resource.RLIM_INFINITY else min(free, limit)
+
+
+class _OwnReports(logging.Filter):
+    """Keeps Orbax's log of failed saves, many pages long, from the screen: they are raised."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+
+_OWN_REPORTS = _OwnReports()
+
+
 class _NewestAndBest:
     """Which checkpoints stay, for Orbax: the newest few, and the one with the highest score."""
 
@@ -216,6 +242,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder).absolute()
         self._bytes = 0
         self._saved = saved
+        logging.getLogger("absl").addFilter(_OWN_REPORTS)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_NewestAndBest(self.folder, keep),
             cleanup_tmp_directories=True,
@@ -246,12 +273,16 @@ class Checkpoints:
         leaves = dict(zip(leaf_names(state), map(np.asarray, jax.tree.leaves(state))))
         self._bytes = sum(v.nbytes for v in leaves.values())
         document = _seal({**meta, "step": step, "score": score, "leaves": describe(leaves)})
+        stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
         parts = self._ocp.args.Composite(
-            state=self._ocp.args.StandardSave(leaves), meta=self._ocp.args.JsonSave(document)
+            state=self._ocp.args.StandardSave(stored), meta=self._ocp.args.JsonSave(document)
         )
         try:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
+            room = _room(self.folder)
+            if room < self._bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._manager.save(step, args=parts, force=True)
         except Exception as error:
             raise self._failure(error) from error
@@ -282,7 +313,8 @@ class Checkpoints:
     def _failure(self, error: Exception) -> CheckpointError:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         if is_disk_full(error):
-            reason = "the disk is full or a file-size limit was met"
+            room = _room(self.folder)
+            reason = f"the disk is full or a limit was met, there is room for {room} bytes"
         kept = steps_in(self.folder)
         return CheckpointError(
             f"{self.folder}: cannot write a checkpoint of {self._bytes} bytes: {reason}; "

@@ -269,6 +269,7 @@ class Session:
             "values": {k: v if math.isfinite(v) else str(v) for k, v in row.items()},
             "feeds": self.feeding.positions(), "layout": self.layout,
         })  # fmt: skip
+        self.writer.wait()
         kept = checkpoints.steps_in(self.folder)
         raise NonFiniteError(
             f"{self.run.path}: {self.stage.name}: {name} is not finite at step {step}; nothing "

@@ -4,6 +4,7 @@ python toy_recipes.py RUN [--steps N] [--devices D] [--recipe NAME] ...: trains,
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -25,6 +26,29 @@ from jaxhead.files.errors import InputError
 from jaxhead.training import loop
 from jaxhead.training.optimizers import OptimizerConfig, adam
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
+
+
+@contextlib.contextmanager
+def compiled_once(folder):
+    """Most tests run the same few programs: keep them in a folder."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    former = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
 
 POINTS = np.random.default_rng(0).normal(size=(512, 8)).astype(np.float32)
 TRUE = np.random.default_rng(1).normal(size=(8, 1)).astype(np.float32)
@@ -167,19 +191,35 @@ def everything(*, batch=16, steps=40):
     return Stage("all", system, feeds, optimizers, steps=steps, ema={"maker": 0.95})
 
 
-RECIPES = {"fit": fit, "everything": everything}
+def large():
+    """`fit` with 256 KiB of params that do not compress."""
+    import dataclasses
+
+    stage = fit()
+
+    def init(key):
+        variables = stage.system.init(key)
+        net = {**variables.params["net"], "big": jax.random.normal(key, (1 << 16,))}
+        return variables.replace(params={"net": net})
+
+    return dataclasses.replace(stage, system=dataclasses.replace(stage.system, init=init))
+
+
+RECIPES = {"fit": fit, "everything": everything, "large": large}
 
 
 def slowed(stage, seconds):
-    """The same stage with a pause in the host stream or refresh, to have time to be killed."""
+    """`everything` with a slow stream, to have time to be killed."""
     import dataclasses
 
-    def wait(arrays, step):
-        time.sleep(seconds)
-        return arrays
+    feed = stage.feeds["rows"]
+    following = feed.next
 
-    feed = stage.feeds["points"]
-    feeds = {**stage.feeds, "points": dataclasses.replace(feed, refresh=wait, refresh_every=1)}
+    def slow(position):
+        time.sleep(seconds)
+        return following(position)
+
+    feeds = {**stage.feeds, "rows": dataclasses.replace(feed, next=slow)}
     return dataclasses.replace(stage, feeds=feeds)
 
 
@@ -191,6 +231,7 @@ def main():
     parser.add_argument("--recipe", default="fit")
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--save", type=int, default=0)
+    parser.add_argument("--cache", default="")
     parser.add_argument("--limit", type=int, default=0, help="most bytes of a written file")
     flags = parser.parse_args()
     if flags.limit:
@@ -205,8 +246,10 @@ def main():
     config = loop.LoopConfig(
         steps_per_dispatch=3, log_every=1, save_every_steps=flags.save, save_every_seconds=0
     )
+    cache = compiled_once(flags.cache) if flags.cache else contextlib.nullcontext()
     try:
-        result = loop.train([stage], flags.run, steps=flags.steps, loop=config)
+        with cache:
+            result = loop.train([stage], flags.run, steps=flags.steps, loop=config)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
