@@ -6,14 +6,13 @@ above min(0.01, mean). Arrays are [R, R, R] with axes x, y, z.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 
-@flax.struct.dataclass
-class OccupancyGrid:
+class OccupancyGrid(NamedTuple):
     """State of a grid.
 
     Attributes:
@@ -69,7 +68,7 @@ def update(
     old = decay * grid.thickness.reshape(-1)
     # A diverged field must not make the grid useless for ever.
     new = old.at[flat].max(jnp.nan_to_num(seen, nan=0.0))
-    return grid.replace(thickness=new.reshape(shape))
+    return grid._replace(thickness=new.reshape(shape))
 
 
 def default_threshold(grid: OccupancyGrid) -> jax.Array:

@@ -75,16 +75,16 @@ def test_points_fall_into_their_own_cells():
 def test_threshold_is_the_smaller_of_a_hundredth_and_the_mean():
     grid = new_grid(2, LOW, HIGH, thickness=3.0)
     np.testing.assert_allclose(default_threshold(grid), 0.01)
-    thin = grid.replace(thickness=jnp.full((2, 2, 2), 1e-4))
+    thin = grid._replace(thickness=jnp.full((2, 2, 2), 1e-4))
     np.testing.assert_allclose(default_threshold(thin), 1e-4)
     np.testing.assert_array_equal(occupied_cells(thin, threshold=1.0), False)
-    empty = grid.replace(thickness=jnp.zeros((2, 2, 2)))
+    empty = grid._replace(thickness=jnp.zeros((2, 2, 2)))
     np.testing.assert_array_equal(occupied_cells(empty), False)
 
 
 def test_dilation_adds_the_neighbours():
     grid = new_grid(7, LOW, HIGH, thickness=0.0)
-    grid = grid.replace(thickness=grid.thickness.at[3, 3, 0].set(1.0))
+    grid = grid._replace(thickness=grid.thickness.at[3, 3, 0].set(1.0))
     assert int(occupied_cells(grid).sum()) == 1
     assert int(occupied_cells(grid, dilation=1).sum()) == 3 * 3 * 2
     assert int(occupied_cells(grid, dilation=2).sum()) == 5 * 5 * 3
