@@ -25,12 +25,29 @@ def run(arguments: Arguments) -> int:
     probe(video)
     prepare_jax()
     if flags.check:
-        report(video, fps=flags.fps, assets=flags.assets)
+        print(report(video, fps=flags.fps, assets=flags.assets))
     if flags.out:
         capture(video, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets)
         overlay = os.path.join(flags.out, "overlay.mp4")
         print(f"{flags.out}: a capture; {overlay} shows the tracking")
     return 0
+
+
+def report(video: str, *, fps: float = 25.0, assets: str | None = None) -> str:
+    """Returns what speaks for and against a video, with advice per finding.
+
+    Args:
+        video: a local video file.
+        fps: frames a second that a capture of it would have.
+        assets: folder of third-party models.
+
+    Raises:
+        InputError: bad video, no face, a missing model.
+    """
+    from jaxhead.captures.check import check
+
+    with _stages() as progress:
+        return check(video, assets, fps=fps, progress=progress).text()
 
 
 def capture(

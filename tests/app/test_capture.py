@@ -1,0 +1,79 @@
+"""The capture verb around what does the work."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from jaxhead.app import capture as verb
+from jaxhead.app.main import main
+from jaxhead.files.errors import InputError
+
+
+@pytest.fixture
+def workers(monkeypatch, tmp_path):
+    """Stand-ins for the prober, the checker and the recorder that note their arguments."""
+    calls = []
+
+    def record(video, out, *, size, fps, assets, progress):
+        for stage in ("landmarks", "frames"):
+            for done in range(4):
+                progress(stage, done + 1, 4)
+        calls.append(("record", video, out, size, fps, assets))
+
+    def check(video, assets, *, fps, progress):
+        progress("check", 4, 4)
+        calls.append(("check", video, assets, fps))
+        return types.SimpleNamespace(text=lambda: f"{video}: good")
+
+    for name, function in (("check", check), ("record", record)):
+        module = types.SimpleNamespace(**{name: function})
+        monkeypatch.setitem(sys.modules, f"jaxhead.captures.{name}", module)
+    monkeypatch.setattr("jaxhead.files.video.probe", lambda path: None)
+    monkeypatch.setattr(verb, "prepare_jax", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def test_capture_passes_its_flags_and_counts_each_stage(workers, capsys):
+    argv = ["capture", "--size", "128", "v.mp4", "--fps", "30", "--out", "c", "--assets", "a"]
+    assert main(argv) == 0
+    assert workers == [("record", "v.mp4", "c", 128, 30.0, "a")]
+    out, error = capsys.readouterr()
+    assert "overlay.mp4" in out
+    assert error.index("landmarks 4/4") < error.index("frames 4/4")
+
+
+def test_check_alone_captures_nothing_and_with_out_comes_first(workers, capsys):
+    assert main(["capture", "v.mp4", "--check"]) == 0
+    assert workers == [("check", "v.mp4", None, 25.0)]
+    assert "v.mp4: good" in capsys.readouterr().out
+    workers.clear()
+    assert main(["capture", "v.mp4", "--check", "--out", "c"]) == 0
+    assert [call[0] for call in workers] == ["check", "record"]
+
+
+def test_a_video_without_a_face_is_one_line(workers, monkeypatch, capsys):
+    def record(*_, **__):
+        raise InputError("v.mp4: no face was found in any of the 10 frames")
+
+    monkeypatch.setattr(sys.modules["jaxhead.captures.record"], "record", record)
+    assert main(["capture", "v.mp4", "--out", "c"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_real_clip_without_a_face(assets, tmp_path, capfd):
+    pytest.importorskip("mediapipe")
+    from jaxhead.files.video_writer import VideoWriter
+
+    clip = tmp_path / "wall.mp4"
+    with VideoWriter(clip, 25) as writer:
+        for shade in range(6):
+            writer.write(np.full((96, 128, 3), 40 * shade, np.uint8))
+    argv = ["capture", str(clip), "--assets", str(assets)]
+    for more in (["--out", str(tmp_path / "c")], ["--check"]):
+        assert main([*argv, *more]) == 1
+        lines = capfd.readouterr().err.strip().splitlines()
+        assert "no face" in lines[-1] and lines[-1].startswith("jaxhead: ")
+        assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]
