@@ -32,6 +32,7 @@ class FieldConfig:
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     expression_dims: int = number(12, 0, 256)  # principal components of the scores
     expression_noise: float = number(0.3, 0.0, 10.0)  # in units of a component's deviation
+    direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
     dtype: str = choice("float32", ("float32", "bfloat16"))
@@ -43,7 +44,8 @@ class SurfaceConfig:
 
     nearest: str = choice("volume", ("volume", "bvh"))
     resolution: int = number(48, 4, 256)  # voxels along the longest side of the box
-    margin: float = number(0.05, 0.0, 1.0)  # metres around the mesh in which the field may lie
+    margin: float = number(0.08, 0.0, 1.0)  # metres around the mesh in which the field may lie
+    shell: bool = True  # the field stays near the tracked surface, see hull.py
     pool: int = number(512, 1, 1 << 20)  # frames resident on a device at a time
     rotate_every: int = number(500, 1, 1 << 30)  # steps between changes of a full pool
 
@@ -59,7 +61,6 @@ class SamplingConfig:
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)
     occupancy_every: int = number(16, 1, 1 << 20)
-    threshold: float = number(0.01, 0.0, 1e6)  # density below which a cell counts as empty
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The avatar's training feed: pictures, masks and surface volumes of a pool of frames on the device.
+"""The avatar's training feed: pictures, masks and geometry of a pool of frames on the device.
 
 The pool is bounded, so a ten-minute capture needs no more memory than a one-minute one, and it is
 filled while training already runs. Which frames are resident is a function of the step alone.
@@ -21,7 +21,7 @@ from jaxhead.systems.avatar.inputs import (
     region_masks,
     torso_condition,
 )
-from jaxhead.systems.avatar.surface import VolumeCache
+from jaxhead.systems.avatar.surface import GeometryCache
 from jaxhead.training.system import Feed, Shard
 
 FIRST_FRAMES = 32
@@ -74,7 +74,7 @@ class PoolFiller:
 
     capture: Capture
     train: np.ndarray
-    volumes: VolumeCache
+    geometry: GeometryCache
     slots: int
     rotate_every: int
     held: np.ndarray = dataclasses.field(init=False)
@@ -90,7 +90,7 @@ class PoolFiller:
         return {
             "frames": np.zeros((self.slots, height, width, 3), np.uint8),
             "masks": np.zeros((self.slots, height, width, 4), np.uint8),
-            "volumes": np.zeros((self.slots, *self.volumes.shape), np.float16),
+            "geometry": np.zeros((self.slots, *self.geometry.shape), self.geometry.dtype),
             "boxes": np.zeros((self.slots, 4), np.float32),
             "ids": np.zeros(self.slots, np.int32),
             "count": np.zeros((), np.int32),
@@ -103,13 +103,13 @@ class PoolFiller:
         )
         if np.array_equal(wanted, self.held) and arrays["count"] > 0:
             return arrays
-        names = ("frames", "masks", "volumes", "boxes", "ids")
+        names = ("frames", "masks", "geometry", "boxes", "ids")
         arrays = arrays | {name: arrays[name].copy() for name in names}
         for slot in np.flatnonzero(wanted >= 0):
             frame = int(self.train[self.order[wanted[slot]]])
             arrays["frames"][slot] = self.capture.frame(frame)
             arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
-            arrays["volumes"][slot] = self.volumes.get(frame)
+            arrays["geometry"][slot] = self.geometry.get(frame)
             arrays["ids"][slot] = frame
         self.held = wanted
         return arrays | {"count": np.int32(np.sum(wanted >= 0))}
@@ -137,11 +137,11 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
 
     Returns:
       {"slot", "frame" () int32, "pixels" (R, 2) float32 centres, "rgb" (R, 3), "masks" (R, 4),
-      "random" (R, 3) a random colour, "random_used" (R,) bool, "jitter" (head rays, samples)};
+      "random" (R, 3) a random colour, "random_used" (R,) bool, "jitter" and "noise" raw keys};
       the first `head_rays` go through the head's region.
     """
     sampling = config.sampling
-    slot_key, head_key, torso_key, wide_key, color_key, used_key, jitter_key, noise = (
+    slot_key, head_key, torso_key, wide_key, color_key, used_key, jitter, noise = (
         jax.random.split(key, 8)
     )
     slot = jax.random.randint(slot_key, (), 0, jnp.maximum(arrays["count"], 1))
@@ -165,7 +165,7 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
         "masks": masks[slot, y, x].astype(jnp.float32) / 255,
         "random": jax.random.uniform(color_key, (len(x), 3)),
         "random_used": jax.random.uniform(used_key, (len(x),)) < config.loss.random_background,
-        "jitter": jax.random.uniform(jitter_key, (sampling.head_rays, sampling.samples)),
+        "jitter": jax.random.key_data(jitter),
         "noise": jax.random.key_data(noise),
     }
 
@@ -174,14 +174,14 @@ def make_feed(
     capture: Capture,
     spec: AvatarSpec,
     inputs: dict[str, np.ndarray],
-    volumes: VolumeCache,
+    geometry: GeometryCache,
     config: AvatarConfig,
 ) -> Feed:
     """The feed "rays": `sampling.frames` examples a step, each a frame with its rays."""
     filler = PoolFiller(
         capture=capture,
         train=inputs["train"],
-        volumes=volumes,
+        geometry=geometry,
         slots=min(config.surface.pool, spec.train_frames),
         rotate_every=config.surface.rotate_every,
     )
@@ -197,7 +197,7 @@ def make_feed(
         batch = jax.vmap(lambda k: draw_rays(arrays, k, config))(shard.keys(key))
         frame = batch["frame"]
         return batch | {
-            "volumes": arrays["volumes"][batch["slot"]],
+            "geometry": arrays["geometry"][batch["slot"]],
             "head_to_camera": arrays["head_to_camera"][frame],
             "condition": arrays["condition"][frame],
             "torso_motion": arrays["torso_motion"][frame],

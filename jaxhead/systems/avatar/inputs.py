@@ -16,7 +16,7 @@ from jaxhead.captures.torso_predictor import fit_torso_predictor
 from jaxhead.files.errors import InputError
 from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import MOST_FRAMES, occupancy_prior
+from jaxhead.systems.avatar.hull import MOST_FRAMES, occupancy_prior, shell_prior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def expression_components(scores: np.ndarray, dims: int) -> dict[str, np.ndarray
 
 
 def torso_parameters(motion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(..., 6) numbers of an affine motion: the centre's shift in pictures, and the linear part - I.
+    """(..., 6) numbers of an affine motion: the centre's shift in pictures, the linear part - I.
 
     Args:
       motion: (..., 2, 3) affine in pixels, frame = A [reference, 1].
@@ -149,6 +149,15 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
         capture.size,
     )
+    if config.surface.shell:
+        arrays["occupancy"] &= shell_prior(
+            box,
+            config.sampling.occupancy_resolution,
+            np.asarray(capture.head.template),
+            np.asarray(capture.head.faces),
+            np.asarray(capture.head.regions),
+            capture.head.region_names,
+        )
     spec = AvatarSpec(
         frames=len(capture),
         train_frames=len(train),

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_rays
-from jaxhead.rendering.placing import box_interval
+from jaxhead.rendering import occupancy, sampling
+from jaxhead.rendering.integrate import Rendered
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.rays import Rays, over, render_head, torso_points
+from jaxhead.systems.avatar.rays import Rays, layered, render_head, torso_points
 
 CHUNK = 2048
 """Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
@@ -29,8 +30,8 @@ def predict(
     """One picture. Not differentiable: the number of chunks depends on the data.
 
     Args:
-      params: {"head", "torso"}; state: {"density"}; frozen: the run's arrays.
-      request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "volume" (nz, ny, nx, 3),
+      params: {"head", "torso"}; state: {"occupancy"}; frozen: the run's arrays.
+      request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "geometry" of the frame,
         "condition" (k,), "torso_motion" (2, 3) in pixels of the picture, "torso_condition" (6,),
         "background" (H, W, 3) in [0, 1].
       size: (H, W).
@@ -57,12 +58,12 @@ def predict(
     )
     count = height * width
     torso, torso_alpha = torso.reshape(-1, 3)[:count], torso_alpha.reshape(-1)[:count]
-    rgb, person = over(
-        head["rgb"], head["alpha"], torso, torso_alpha, request["background"].reshape(-1, 3)
+    rgb, person = layered(
+        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
     )
     forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
     depth = jnp.where(
-        head["alpha"] > 0.5, head["depth"] / jnp.maximum(head["alpha"], 1e-3) * forward, 0.0
+        head.alpha > 0.5, head.depth / jnp.maximum(head.alpha, 1e-3) * forward, 0.0
     )
     return {
         "rgb": jnp.clip(rgb, 0.0, 1.0).reshape(height, width, 3),
@@ -77,11 +78,11 @@ def _chunks(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, pad),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, CHUNK, *x.shape[1:])
 
 
-def _head_picture(params, state, frozen, request, origins, directions, *, config):
+def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:
     """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
-    count = len(origins)
-    occupied = state["density"] > config.sampling.threshold
-    hit = _may_hit(origins, directions, occupied, frozen["box"], config.sampling.segments)
+    count, box = len(origins), frozen["box"]
+    cells = occupancy.occupied_cells(state["occupancy"])
+    hit = _may_hit(origins, directions, cells, box, config.sampling.segments)
     order = jnp.argsort(~hit, stable=True)
     padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
     chunks = (jnp.sum(hit) + CHUNK - 1) // CHUNK
@@ -92,27 +93,24 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
         part = render_head(
             params,
             Rays(origins[at], directions[at], jnp.zeros((CHUNK,), jnp.int32)),
-            request["volume"][None], request["condition"][None], occupied, frozen["box"], None,
+            request["geometry"][None], request["condition"][None], cells, frozen, None,
             config=config,
         )
-        return {name: out[name].at[rays].set(part[name], mode="drop") for name in out}
+        return jax.tree.map(lambda whole, new: whole.at[rays].set(new, mode="drop"), out, part)
 
-    out = {
-        "rgb": jnp.zeros((count, 3)), "alpha": jnp.zeros((count,)), "depth": jnp.zeros((count,))
-    }
-    return jax.lax.fori_loop(0, chunks, body, out)
+    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
+    return jax.lax.fori_loop(0, chunks, body, nothing)
 
 
-def _may_hit(origins, directions, occupied, box, segments):
+def _may_hit(origins, directions, cells, box, segments):
     """(n,) bool: whether a ray has an occupied cell on its way through the box."""
-    from jaxhead.rendering.placing import cell_values
-
-    enter, leave = box_interval(origins, directions, box)
-    step = jnp.maximum(leave - enter, 0.0) / segments
+    near, far, _ = sampling.ray_box(origins, directions, box[0], box[1])
+    step = (far - near) / segments
 
     def test(hit, i):
-        points = origins + (enter + (i + 0.5) * step)[:, None] * directions
-        return hit | (cell_values(occupied, points, box) & (step > 0)), None
+        points = origins + (near + (i + 0.5) * step)[:, None] * directions
+        seen = occupancy.look_up(cells, points, box[0], box[1])
+        return hit | (seen & (step > 0)), None
 
     start = jnp.zeros((len(origins),), bool)
     return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]

@@ -8,11 +8,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jaxhead.geometry.volume import lookup
-from jaxhead.rendering.integrate import composite, volume_weights
-from jaxhead.rendering.placing import place_in_occupied
+from jaxhead.rendering import occupancy, sampling
+from jaxhead.rendering.integrate import Rendered, composite, over, volume_weights
 from jaxhead.systems.avatar import model
-from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.config import AvatarConfig, SamplingConfig
+from jaxhead.systems.avatar.surface import Frozen, to_canonical
 
 LENGTH_UNITS = 64.0
 """Density is per 1/64 of the field's cube (about 6 mm): a young field, exp(0), is half opaque."""
@@ -25,58 +25,112 @@ class Rays:
     Attributes:
       origins: (n, 3) metres.
       directions: (n, 3) unit.
-      frame: (n,) int32, which volume and condition a ray belongs to.
+      frame: (n,) int32, which geometry and condition a ray belongs to.
+      seen: (n, 3) unit directions from which colours are seen, None for the rays' own.
     """
 
     origins: jax.Array
     directions: jax.Array
     frame: jax.Array
+    seen: jax.Array | None = None
 
 
 def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
-    """Points (..., 3) in metres as coordinates of the cube at the box's corner, in [0, 1] inside."""
+    """Points (..., 3) in metres in the cube at the box's corner, [0, 1] inside it."""
     return (points - box[0]) / jnp.max(box[1] - box[0])
+
+
+def place_samples(
+    keys: jax.Array | None, rays: Rays, cells: jax.Array, box: jax.Array, config: SamplingConfig
+) -> tuple[jax.Array, jax.Array]:
+    """Samples over the occupied parts of rays.
+
+    Args:
+      keys: (b,) typed keys, one per b-th part of the rays in order; None for no jitter.
+      rays: n rays.
+      cells: (r, r, r) bool, x y z, over the box.
+      box: (2, 3) metres.
+      config: numbers of samples and of segments.
+
+    Returns:
+      t (n, samples) ascending, metres; delta (n, samples) metres, 0 on rays that meet nothing.
+    """
+    near, far, profile = probe(rays, cells, box, config.segments)
+    if keys is None:
+        return sampling.place_by_profile(None, near, far, profile, config.samples)
+    parts = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (near, far, profile)]
+    t, delta = jax.vmap(
+        lambda key, *part: sampling.place_by_profile(key, *part, config.samples)
+    )(keys, *parts)
+    return t.reshape(-1, config.samples), delta.reshape(-1, config.samples)
+
+
+def probe(
+    rays: Rays, cells: jax.Array, box: jax.Array, segments: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where rays are inside the box, and which of their segments are occupied.
+
+    Returns:
+      near, far (n,) metres; (n, segments) bool.
+    """
+    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
+    middles = sampling.segment_centres(near, far, segments)
+    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
+    return near, far, occupancy.look_up(cells, points, box[0], box[1])
 
 
 def render_head(
     params: Any,
     rays: Rays,
-    volumes: jax.Array,
+    geometry: jax.Array,
     conditions: jax.Array,
-    occupancy: jax.Array,
-    box: jax.Array,
-    jitter: jax.Array | None,
+    cells: jax.Array,
+    frozen: Frozen,
+    keys: jax.Array | None,
     *,
     config: AvatarConfig,
-) -> dict[str, jax.Array]:
+) -> Rendered:
     """Colour, opacity and depth that the head's field gives along rays, over nothing.
 
     Args:
       params: of `model.init_head`.
       rays: n rays.
-      volumes: (b, nz, ny, nx, 3) displacement volumes in metres: canonical = point + displacement.
+      geometry: (b, ...) of `surface.frame_geometry`.
       conditions: (b, k) expression conditions.
-      occupancy: (r, r, r) bool, z y x, over `box`.
-      box: (2, 3) metres.
-      jitter: (n, samples) in [0, 1), None for the middles.
+      cells: (r, r, r) bool, x y z, the occupied ones over the box.
+      frozen: the run's arrays.
+      keys: see `place_samples`.
       config: the run's.
 
     Returns:
-      {"rgb" (n, 3) premultiplied, "alpha" (n,), "depth" (n,) metres along the ray times alpha,
-      "sigma" (n, s), "hit" (n,) bool}.
+      rgb (n, 3) premultiplied, alpha (n,), depth (n,) metres along the ray times alpha.
     """
-    sampling = config.sampling
-    t, delta, hit = place_in_occupied(
-        rays.origins, rays.directions, occupancy, box, jitter,
-        samples=sampling.samples, segments=sampling.segments,
-    )
+    count = config.sampling.samples
+    t, delta = place_samples(keys, rays, cells, frozen["box"], config.sampling)
     points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    count = points.shape[0] * points.shape[1]
-    points = points.reshape(count, 3)
-    frame = jnp.repeat(rays.frame, sampling.samples, total_repeat_length=count)
-    if config.field.mapping != "none":
-        points = points + lookup(volumes, points, box, frame)
-    directions = jnp.repeat(rays.directions, sampling.samples, axis=0, total_repeat_length=count)
+    rgb, sigma = head_at(
+        params,
+        points.reshape(-1, 3),
+        jnp.repeat(
+            rays.directions if rays.seen is None else rays.seen, count, axis=0,
+            total_repeat_length=t.size,
+        ),
+        jnp.repeat(rays.frame, count, total_repeat_length=t.size),
+        geometry, conditions, frozen, config=config,
+    )
+    weights = volume_weights(sigma.reshape(t.shape), delta)
+    return composite(weights, rgb.reshape(*t.shape, 3), t)
+
+
+def head_at(
+    params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, geometry: jax.Array,
+    conditions: jax.Array, frozen: Frozen, *, config: AvatarConfig,
+) -> tuple[jax.Array, jax.Array]:
+    """Colour (n, 3) and density (n,) per metre of the head at points (n, 3) of head space."""
+    points, directions = to_canonical(
+        points, directions, frame, geometry, frozen, config=config
+    )
+    box = frozen["box"]
     rgb, sigma, _ = model.head_field(
         params,
         jnp.clip(to_cube(points, box), 0.0, 1.0),
@@ -84,10 +138,7 @@ def render_head(
         conditions[frame],
         config=config.field,
     )
-    sigma = sigma.reshape(t.shape) * (LENGTH_UNITS / jnp.max(box[1] - box[0]))
-    weights = volume_weights(sigma, delta[:, None] * hit[:, None])
-    rgb, alpha, depth = composite(weights, rgb.reshape(*t.shape, 3), t)
-    return {"rgb": rgb, "alpha": alpha, "depth": depth, "sigma": sigma, "hit": hit}
+    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0]))
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -108,7 +159,7 @@ def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) ->
     return reference / max(size)
 
 
-def over(
+def layered(
     head: jax.Array, alpha: jax.Array, torso: jax.Array, torso_alpha: jax.Array, back: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Colour and the person's opacity of head over torso over background.
@@ -118,5 +169,5 @@ def over(
       torso: (n, 3) straight colour; torso_alpha: (n,).
       back: (n, 3).
     """
-    behind = torso * torso_alpha[:, None] + back * (1 - torso_alpha[:, None])
-    return head + (1 - alpha[:, None]) * behind, 1 - (1 - alpha) * (1 - torso_alpha)
+    behind = over(torso * torso_alpha[:, None], torso_alpha, back)
+    return over(head, alpha, behind), 1 - (1 - alpha) * (1 - torso_alpha)

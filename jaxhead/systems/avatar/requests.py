@@ -183,8 +183,8 @@ def _frames_of(driving: Capture, options: RenderOptions) -> tuple[np.ndarray, np
 def _check_names(driving: Capture, head: HeadModel) -> None:
     if driving.head.expression_names != head.expression_names:
         raise InputError(
-            f"{driving.path}: its {len(driving.head.expression_names)} expressions have other names "
-            f"than the {len(head.expression_names)} of the run, expected the same"
+            f"{driving.path}: its {len(driving.head.expression_names)} expressions have other "
+            f"names than the {len(head.expression_names)} of the run, expected the same"
         )
 
 
@@ -222,8 +222,9 @@ def _sized(
         if size != spec.size:
             from PIL import Image
 
-            plate = Image.fromarray(inputs["background"]).resize(size[::-1], Image.Resampling.BICUBIC)
-            picture = np.asarray(plate).astype(np.float32) / 255
+            plate = Image.fromarray(inputs["background"])
+            picture = np.asarray(plate.resize(size[::-1], Image.Resampling.BICUBIC))
+            picture = picture.astype(np.float32) / 255
     return dataclasses.replace(
         requests, K=scale @ requests.K, torso_motion=motion, size=size, background=picture
     )

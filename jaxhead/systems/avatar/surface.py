@@ -1,20 +1,31 @@
-"""Surface volumes of a capture's frames: built in the background, cached with their digest."""
+"""From head space to canonical space: a voxel volume per frame, or the exact tree.
+
+Volumes are built in the background, bounded in number, and cached in the run with their digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pathlib
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.geometry import meshes
-from jaxhead.geometry.volume import displacement_volume, nearest_volume, template_volume
+from jaxhead.files.arrays import read_npz, write_npz
+from jaxhead.files.errors import InputError
+from jaxhead.geometry import frenet, meshes
+from jaxhead.geometry.bvh import build_bvh, nearest_triangle
+from jaxhead.geometry.volume import displacement_volume, lookup, nearest_volume, template_volume
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
+
+Frozen = Mapping[str, Any]
+_ARRAYS = ("template", "faces", "neighbours", "template_index", "box")
 
 
 def surface_arrays(
@@ -38,85 +49,109 @@ def surface_arrays(
     }
 
 
-def frame_volume(
-    vertices: jax.Array, frozen: dict[str, jax.Array], *, config: AvatarConfig
-) -> jax.Array:
-    """(nz, ny, nx, 3) displacement in metres from head space to canonical space for a posed mesh.
+def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig) -> jax.Array:
+    """What maps samples of one posed mesh to canonical space.
 
     Args:
       vertices: (V, 3) metres, head space.
       frozen: "template", "faces", "neighbours", "template_index", "box".
-      config: the run's; its field's mapping is not "none".
+      config: the run's.
+
+    Returns:
+      The displacement volume (nz, ny, nx, 3) float16 metres (0.01 mm at 2 cm) where
+      `surface.nearest` is "volume"; the vertices themselves for "bvh".
     """
-    box, faces = frozen["box"], frozen["faces"]
-    index = nearest_volume(vertices, faces, frozen["neighbours"], box, frozen["template_index"])
-    return displacement_volume(
-        vertices,
-        frozen["template"],
-        faces,
-        frozen["neighbours"],
-        index,
-        box,
-        variant=config.field.mapping,
-        beta=config.field.beta,
+    if config.surface.nearest == "bvh":
+        return vertices
+    if config.field.mapping == "none":
+        return jnp.zeros((*frozen["template_index"].shape, 3), jnp.float16)
+    box, faces, neighbours = frozen["box"], frozen["faces"], frozen["neighbours"]
+    index = nearest_volume(vertices, faces, neighbours, box, frozen["template_index"])
+    volume = displacement_volume(
+        vertices, frozen["template"], faces, neighbours, index, box,
+        variant=config.field.mapping, beta=config.field.beta,
     )
+    return volume.astype(jnp.float16)
 
 
-class VolumeCache:
-    """Volumes by frame id; a thread builds them in a given order, `get` waits for its frame.
+def to_canonical(
+    points: jax.Array, directions: jax.Array, frame: jax.Array, geometry: jax.Array,
+    frozen: Frozen, *, config: AvatarConfig,
+) -> tuple[jax.Array, jax.Array]:
+    """Points and directions of head space in canonical space.
 
-    Volumes are float16 metres (0.1 mm at 10 cm) and are kept in memory for as many frames as the
-    pool may ask for again; a larger capture builds them anew when its pool rotates.
+    A volume moves points only: the few degrees by which expressions turn the skin change the
+    harmonics of a direction too little to be worth nine more look-ups.
+
+    Args:
+      points, directions: (n, 3); for "bvh" the n / b points of each frame stand together.
+      frame: (n,) int32 in [0, b).
+      geometry: (b, ...) of `frame_geometry`.
+      frozen: see `frame_geometry`.
+      config: the run's.
+    """
+    if config.field.mapping == "none":
+        return points, directions
+    if config.surface.nearest == "volume":
+        return points + lookup(geometry, points, frozen["box"], frame), directions
+    faces = frozen["faces"]
+    canonical = frenet.surface(frozen["template"], faces)
+
+    def one(part):
+        vertices, points, directions = part
+        index = nearest_triangle(build_bvh(vertices, faces), points)
+        return frenet.map_points(
+            points, directions, index, frenet.surface(vertices, faces), canonical,
+            frozen["neighbours"], variant=config.field.mapping, beta=config.field.beta,
+        )
+
+    split = (len(geometry), -1, 3)
+    mapped = jax.lax.map(one, (geometry, points.reshape(split), directions.reshape(split)))
+    return mapped[0].reshape(-1, 3), mapped[1].reshape(-1, 3)
+
+
+class GeometryCache:
+    """`frame_geometry` by frame id; a thread builds it in a given order, `get` waits for its frame.
+
+    As many frames are kept as the pool holds; a larger capture builds them anew when its pool
+    rotates. What is kept goes to a file, so that a run that is resumed need not wait.
     """
 
     def __init__(
         self,
         vertices: np.ndarray,
         order: np.ndarray,
-        frozen: dict[str, Any],
+        frozen: Frozen,
         *,
         config: AvatarConfig,
+        file: pathlib.Path | None = None,
+        digest: str = "",
     ):
-        self.shape = (*frozen["template_index"].shape, 3)
-        self._vertices, self._order = vertices, order
-        self._frozen = {name: jnp.asarray(frozen[name]) for name in
-                        ("template", "faces", "neighbours", "template_index", "box")}
-        self._build = jax.jit(
-            lambda v, f: frame_volume(v, f, config=config).astype(jnp.float16)
-        )
-        self._flat = config.field.mapping == "none"
-        self._limit = config.surface.pool
-        self._ready: dict[int, np.ndarray] = {}
+        """Starts to build.
+
+        Args:
+          vertices: (N, V, 3) of all frames; order: ids in the order in which they are wanted.
+          frozen: see `frame_geometry`; config: the run's.
+          file: where to keep what was built, None for nowhere.
+          digest: of what it was built from; a file with another one is built anew.
+        """
+        self._vertices, self._order = vertices, [int(i) for i in order[: config.surface.pool]]
+        self._frozen = {name: jnp.asarray(frozen[name]) for name in _ARRAYS}
+        self._build = jax.jit(lambda v, f: frame_geometry(v, f, config=config))
+        self._file, self._digest = file, digest
+        self._ready = _read_cache(file, digest)
         self._arrived = threading.Condition()
         self._error: BaseException | None = None
         self._stop = False
+        shape = jax.eval_shape(self._build, jnp.asarray(vertices[0]), self._frozen)
+        self.shape, self.dtype = shape.shape, shape.dtype
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def _make(self, frame: int) -> np.ndarray:
-        if self._flat:
-            return np.zeros(self.shape, np.float16)
-        return np.asarray(self._build(jnp.asarray(self._vertices[frame]), self._frozen))
-
-    def _work(self) -> None:
-        try:
-            for frame in self._order[: self._limit]:
-                if self._stop:
-                    return
-                volume = self._make(int(frame))
-                with self._arrived:
-                    self._ready[int(frame)] = volume
-                    self._arrived.notify_all()
-        except BaseException as error:  # handed to the thread that waits
-            with self._arrived:
-                self._error = error
-                self._arrived.notify_all()
-
     def get(self, frame: int) -> np.ndarray:
-        """(nz, ny, nx, 3) float16 volume of a frame."""
+        """The geometry of a frame."""
         with self._arrived:
-            planned = frame in set(self._order[: self._limit].tolist())
-            while planned and frame not in self._ready and self._error is None:
+            while frame in self._order and frame not in self._ready and self._error is None:
                 self._arrived.wait()
             if self._error is not None:
                 raise self._error
@@ -125,12 +160,52 @@ class VolumeCache:
         return self._make(frame)
 
     def close(self) -> None:
-        """Stops building."""
+        """Stops building and waits for the thread."""
         self._stop = True
         self._thread.join()
 
+    def _make(self, frame: int) -> np.ndarray:
+        return np.asarray(self._build(jnp.asarray(self._vertices[frame]), self._frozen))
 
-def digest(capture_digest: str, config: AvatarConfig, spec: AvatarSpec) -> str:
-    """Names the volumes: what they were made from and how."""
-    made_of = [capture_digest, config.field.mapping, config.field.beta, spec.box, spec.shape]
+    def _work(self) -> None:
+        try:
+            missing = [frame for frame in self._order if frame not in self._ready]
+            for frame in missing:
+                if self._stop:
+                    return
+                made = self._make(frame)
+                with self._arrived:
+                    self._ready[frame] = made
+                    self._arrived.notify_all()
+            if missing and self._file is not None:
+                kept = np.array(self._order, np.int32)
+                write_npz(
+                    self._file,
+                    {"digest": np.array(self._digest), "frames": kept,
+                     "geometry": np.stack([self._ready[frame] for frame in self._order])},
+                    compress=False,
+                )
+        except BaseException as error:  # handed to the thread that waits
+            with self._arrived:
+                self._error = error
+                self._arrived.notify_all()
+
+
+def _read_cache(file: pathlib.Path | None, digest: str) -> dict[int, np.ndarray]:
+    """What a file holds, or nothing where it is absent, damaged or made from something else."""
+    if file is None or not file.is_file():
+        return {}
+    try:
+        arrays = read_npz(file)
+        if str(arrays["digest"]) != digest:
+            return {}
+        return dict(zip(arrays["frames"].tolist(), arrays["geometry"], strict=True))
+    except (InputError, KeyError, ValueError):
+        return {}
+
+
+def geometry_digest(capture_digest: str, config: AvatarConfig, spec: AvatarSpec) -> str:
+    """Names the geometry of a capture's frames: what it was made from and how."""
+    how = [config.surface.nearest, config.field.mapping, config.field.beta]
+    made_of = [capture_digest, *how, spec.box, spec.shape]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()

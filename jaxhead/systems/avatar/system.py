@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.geometry.cameras import pixel_rays
-from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
+from jaxhead.rendering import occupancy
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
-from jaxhead.systems.avatar.rays import Rays, over, render_head, to_cube, torso_points
+from jaxhead.systems.avatar.rays import Rays, head_at, layered, render_head, torso_points
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
@@ -34,7 +34,13 @@ def init(
                 "torso": model.init_torso(torso, config.torso, TORSO_CONDITION),
             }
         },
-        state={"density": frozen["occupancy"].astype(jnp.float32) * 1e3},
+        state={
+            "occupancy": occupancy.OccupancyGrid(
+                thickness=frozen["occupancy"].astype(jnp.float32),
+                low=frozen["box"][0],
+                high=frozen["box"][1],
+            )
+        },
         frozen=frozen,
     )
 
@@ -49,16 +55,20 @@ def render_rays(
       {"rgb" (b, R, 3), "person" (b, R), "head" (b, h)} over the batch's background.
     """
     frames, count = batch["pixels"].shape[:2]
-    heads = batch["jitter"].shape[1]
+    heads = config.sampling.head_rays
     origins, directions = pixel_rays(
         frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads]
     )
-    owner = jnp.repeat(jnp.arange(frames, dtype=jnp.int32), heads, total_repeat_length=frames * heads)
+    shown = directions + config.field.direction_noise * batch["turn"][:, None]
+    shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
+    owner = jnp.repeat(jnp.arange(frames), heads, total_repeat_length=frames * heads)
     head = render_head(
         params["head"],
-        Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner),
-        batch["volumes"], condition, state["density"] > 0, frozen["box"],
-        batch["jitter"].reshape(frames * heads, -1), config=config,
+        Rays(
+            origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3)
+        ),
+        batch["geometry"], condition, occupancy.occupied_cells(state["occupancy"]), frozen,
+        jax.random.wrap_key_data(batch["jitter"]), config=config,
     )
     reference = torso_points(batch["pixels"], batch["torso_motion"], spec.size)
     torso, torso_alpha = model.torso_field(
@@ -73,14 +83,14 @@ def render_rays(
             frames * count, *x.shape[2:]
         )
 
-    rgb, person = over(
-        padded(head["rgb"]), padded(head["alpha"]), torso, torso_alpha,
+    rgb, person = layered(
+        padded(head.rgb), padded(head.alpha), torso, torso_alpha,
         batch["back"].reshape(-1, 3),
     )
     return {
         "rgb": rgb.reshape(frames, count, 3),
         "person": person.reshape(frames, count),
-        "head": head["alpha"].reshape(frames, heads),
+        "head": head.alpha.reshape(frames, heads),
     }
 
 
@@ -90,8 +100,8 @@ def loss(
     """Huber on colours (patent, stage 7), and the masks' supervision of the opacities."""
     batch = dict(batch["rays"])
     frozen, params = variables.frozen, variables.params[PLAYER]
-    condition, torso_condition = _with_noise(batch, config)
-    heads = batch["jitter"].shape[1]
+    condition, torso_condition, batch["turn"] = _with_noise(batch, config)
+    heads = config.sampling.head_rays
     masks = batch["masks"]
     pixels = jnp.floor(batch["pixels"]).astype(jnp.int32)
     plate = frozen["background"][pixels[..., 1], pixels[..., 0]].astype(jnp.float32) / 255
@@ -119,14 +129,20 @@ def loss(
     return total, ({"color": color, "head_mask": head, "person_mask": cover}, variables.state)
 
 
-def _with_noise(batch: dict[str, Any], config: AvatarConfig) -> tuple[jax.Array, jax.Array]:
-    """Conditions of the batch's frames, blurred so that the fields interpolate between them."""
+def _with_noise(batch: dict[str, Any], config: AvatarConfig):
+    """Conditions of the batch's frames, blurred so that the fields interpolate between them.
+
+    Returns:
+      (b, k) expressions, (b, c) torso conditions, (b, 3) standard normal turns of the viewing
+      direction: a clip sees a face from few sides, and colours must not hang on which.
+    """
 
     def one(data, condition, torso):
-        first, second = jax.random.split(jax.random.wrap_key_data(data))
+        first, second, third = jax.random.split(jax.random.wrap_key_data(data), 3)
         return (
             condition + config.field.expression_noise * jax.random.normal(first, condition.shape),
             torso + config.torso.motion_noise * jax.random.normal(second, torso.shape),
+            jax.random.normal(third, (3,)),
         )
 
     return jax.vmap(one)(batch["noise"], batch["condition"], batch["torso_condition"])
@@ -146,35 +162,26 @@ def optimiser(config: OptimiserConfig):
 
 def refresh(
     variables: Variables, batch: dict[str, Any], key: jax.Array, *, config: AvatarConfig
-) -> dict[str, jax.Array]:
-    """The occupancy state after looking at one random point of a part of its cells.
+) -> dict[str, Any]:
+    """The occupancy state after a look at some cells; those outside the silhouettes stay empty.
 
-    INSTA's rule: the density decays by 0.95 a visit, the maximum of old and new is kept. Cells that
-    no training silhouette allows stay empty.
+    The look is through the first frame of the batch, so over time through all expressions.
     """
     rays, frozen = batch["rays"], variables.frozen
-    density, prior, box = variables.state["density"], frozen["occupancy"], frozen["box"]
-    shape = jnp.array(density.shape, jnp.float32)
-    part = max(1, density.size // 8)
-    pick, place = jax.random.split(key)
-    cells = jax.random.randint(pick, (part,), 0, density.size)
-    z, y, x = jnp.unravel_index(cells, density.shape)
-    corner = jnp.stack([x, y, z], -1).astype(jnp.float32)
-    points = (corner + jax.random.uniform(place, (part, 3))) / shape[::-1]
-    points = box[0] + points * (box[1] - box[0])
-    mapped = points
-    if config.field.mapping != "none":
-        mapped = points + lookup(rays["volumes"][0], points, box)
-    _, sigma, _ = model.head_field(
-        variables.params[PLAYER]["head"], jnp.clip(to_cube(mapped, box), 0.0, 1.0),
-        jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), (part, 3)),
-        jnp.broadcast_to(rays["condition"][:1], (part, rays["condition"].shape[-1])),
-        config=config.field,
-    )
-    flat = density.reshape(-1)
-    visited = jnp.maximum(flat[cells] * 0.95, sigma)
-    flat = flat.at[cells].set(visited)
-    return {"density": jnp.where(prior, flat.reshape(density.shape), 0.0)}
+    grid, prior, box = variables.state["occupancy"], frozen["occupancy"], frozen["box"]
+    cell = jnp.max(box[1] - box[0]) / grid.thickness.shape[0]
+
+    def thickness(points):
+        nobody = jnp.zeros((len(points),), jnp.int32)
+        forward = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape)
+        _, sigma = head_at(
+            variables.params[PLAYER]["head"], points, forward, nobody,
+            rays["geometry"][:1], rays["condition"][:1], frozen, config=config,
+        )
+        return sigma * cell
+
+    looked = occupancy.update(grid, thickness, key, cells=grid.thickness.size // 8)
+    return {"occupancy": looked._replace(thickness=looked.thickness * prior)}
 
 
 def build(
@@ -195,7 +202,10 @@ def build(
     system = System(
         init=lambda key: init(key, spec, arrays, config),
         updates=(Update(PLAYER, update),),
-        refresh=None,
+        refresh=lambda variables, batch, key, step: refresh(
+            variables, batch, key, config=config
+        ),
+        refresh_every=config.sampling.occupancy_every,
     )
     return (
         Stage(

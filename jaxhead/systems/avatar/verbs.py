@@ -22,7 +22,12 @@ from jaxhead.systems.avatar.data import frame_order, make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.requests import Requests, make_requests
-from jaxhead.systems.avatar.surface import VolumeCache, frame_volume, surface_arrays
+from jaxhead.systems.avatar.surface import (
+    GeometryCache,
+    frame_geometry,
+    geometry_digest,
+    surface_arrays,
+)
 from jaxhead.systems.avatar.system import PLAYER, build
 from jaxhead.training import loop
 from jaxhead.training.configuration import from_document, to_document
@@ -63,11 +68,12 @@ def train(
     spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
     frozen = frozen_arrays(inputs)
     train_ids = inputs["train"]
-    volumes = VolumeCache(
-        inputs["vertices"], train_ids[frame_order(len(train_ids))], frozen, config=config
+    geometry = GeometryCache(
+        inputs["vertices"], train_ids[frame_order(len(train_ids))], frozen, config=config,
+        file=out / "geometry.npz", digest=geometry_digest(capture.digest, config, spec),
     )
     try:
-        stages = build(config, spec, frozen, make_feed(capture, spec, inputs, volumes, config))
+        stages = build(config, spec, frozen, make_feed(capture, spec, inputs, geometry, config))
         return loop.train(
             stages,
             out,
@@ -80,7 +86,7 @@ def train(
             progress=progress,
         )
     finally:
-        volumes.close()
+        geometry.close()
 
 
 def _opened(
@@ -139,11 +145,7 @@ def renderer(
 
     @jax.jit
     def picture(params, state, frozen, vertices, request):
-        if config.field.mapping == "none":
-            volume = jnp.zeros((*frozen["template_index"].shape, 3))
-        else:
-            volume = frame_volume(vertices, frozen, config=config)
-        request = request | {"volume": volume.astype(jnp.float16)}
+        request = request | {"geometry": frame_geometry(vertices, frozen, config=config)}
         return predict(params, state, frozen, request, size=size, config=config)
 
     def render(requests: Requests, index: int) -> dict[str, jax.Array]:
@@ -249,7 +251,8 @@ def _sampler(capture: Capture, spec, inputs, frozen, config):
             for index in {len(requests.frame_ids) // 3, (2 * len(requests.frame_ids)) // 3}:
                 picture = np.asarray(render(requests, index)["rgb"])
                 picture = np.round(picture * 255).astype(np.uint8)
-                rows.append(np.concatenate([capture.frame(int(requests.frame_ids[index])), picture]))
+                truth = capture.frame(int(requests.frame_ids[index]))
+                rows.append(np.concatenate([truth, picture]))
         write_image(folder / f"step_{step:06d}.png", np.concatenate(rows, axis=1))
 
     return sample

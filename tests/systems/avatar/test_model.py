@@ -1,0 +1,140 @@
+"""The head's field against the published network, and its laws."""
+
+import dataclasses
+
+import goldens_reader
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxhead.encodings.hash_grid import HashGridConfig
+from jaxhead.files.errors import InputError
+from jaxhead.systems.avatar import model
+from jaxhead.systems.avatar.checkpoint import head_from_insta, head_to_insta
+from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
+
+SMALL = FieldConfig(levels=3, log2_size=8, finest_resolution=32, hidden=16)
+
+
+def published_field(golden):
+    """Grid, configuration and bound of a golden's network, all sizes from its manifest."""
+    config, sizes = golden.config, golden.config["grid"]
+    grid = HashGridConfig(
+        levels=sizes["levels"],
+        features=sizes["features"],
+        log2_size=sizes["log2_hashmap_size"],
+        base_resolution=sizes["base_resolution"],
+        per_level_scale=sizes["per_level_scale"],
+        rule=sizes["rule"],
+    )
+    field = FieldConfig(
+        levels=grid.levels,
+        features=grid.features,
+        hidden=config["hidden"],
+        density_layers=config["num_layers"],
+        color_layers=config["num_layers_color"],
+        geometry_features=config["geo_feat_dim"],
+    )
+    return grid, field, config["bound"]
+
+
+def test_golden_field(goldens):
+    for golden in goldens_reader.known_goldens(goldens, system="avatar", module="NeRFNetwork"):
+        grid, field, bound = published_field(golden)
+        params = head_from_insta(golden.weights, grid)
+        x = jnp.asarray(golden.inputs["x"])
+        lips = jnp.isin(golden.inputs["triangle"], jnp.asarray(golden.config["lips_triangles"]))
+        with jax.default_matmul_precision("highest"):
+            condition = model.region_condition(jnp.asarray(golden.inputs["expression"]), lips)
+            color, sigma, geometry = jax.jit(
+                lambda p, x, d, c, field=field, grid=grid: model.head_field(
+                    p, x, d, c, config=field, grid=grid
+                )
+            )(params, (x + bound) / (2 * bound), golden.inputs["directions"], condition)
+        outputs = {"condition": condition, "sigma": sigma, "color": color, "geometry": geometry}
+        for name, value in outputs.items():
+            goldens_reader.compare(f"{golden.name}/{name}", value, golden.outputs[name])
+
+
+def test_golden_state_dict_converts_both_ways(goldens):
+    for golden in goldens_reader.known_goldens(goldens, system="avatar", module="NeRFNetwork"):
+        grid, _, _ = published_field(golden)
+        back = head_to_insta(head_from_insta(golden.weights, grid))
+        assert back.keys() == golden.weights.keys()
+        for name, value in back.items():
+            np.testing.assert_array_equal(value, golden.weights[name])
+
+
+def test_foreign_names_and_shapes_are_refused():
+    grid = HashGridConfig(levels=2, log2_size=6, base_resolution=2, finest_resolution=4)
+    table = np.zeros((grid.entries, grid.features), np.float32)
+    good = {
+        "encoder.embeddings": table,
+        "sigma_net.0.weight": np.zeros((16, 4)),
+        "color_net.0.weight": np.zeros((3, 31)),
+    }
+    head_from_insta(good | {"density_grid": np.zeros(3)}, grid)
+    with pytest.raises(InputError, match="head.bias"):
+        head_from_insta(good | {"head.bias": np.zeros(3)}, grid)
+    with pytest.raises(InputError, match="embeddings"):
+        head_from_insta(good | {"encoder.embeddings": table[1:]}, grid)
+    with pytest.raises(InputError, match="color"):
+        head_from_insta({k: v for k, v in good.items() if "color" not in k}, grid)
+
+
+def test_density_does_not_depend_on_the_direction():
+    params = model.init_head(jax.random.key(0), SMALL, 4)
+    points = jax.random.uniform(jax.random.key(1), (7, 3))
+    one, other = jax.random.normal(jax.random.key(2), (2, 7, 3))
+    condition = jnp.ones((7, 4))
+
+    def field(directions):
+        unit = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
+        return model.head_field(params, points, unit, condition, config=SMALL)
+
+    assert jnp.array_equal(field(one)[1], field(other)[1])
+    assert not jnp.allclose(field(one)[0], field(other)[0])
+
+
+def test_exponential_keeps_a_gradient_at_extremes():
+    x = jnp.array([-100.0, -15.0, 0.0, 15.0, 80.0])
+    slope = jax.vmap(jax.grad(model.bounded_exp))(x)
+    np.testing.assert_allclose(slope, np.exp(np.clip(x, -15, 15)), rtol=1e-6)
+    np.testing.assert_allclose(model.bounded_exp(x[1:4]), np.exp(x[1:4]), rtol=1e-6)
+
+
+def test_published_size_constructs_and_runs():
+    from jaxhead.systems.avatar.config import insta
+
+    config = insta().field
+    params = jax.eval_shape(lambda k: model.init_head(k, config, 16), jax.random.key(0))
+    entries = sum(np.prod(t.shape) for t in params["tables"])
+    assert 10e6 < entries < 40e6
+    params = model.init_head(jax.random.key(0), config, 16)
+    rgb, sigma, _ = model.head_field(
+        params, jnp.full((8, 3), 0.5), jnp.tile(jnp.array([0.0, 0, 1]), (8, 1)), jnp.ones((8, 16)),
+        config=config,
+    )
+    assert rgb.shape == (8, 3) and np.all(np.isfinite(sigma))
+
+
+def test_torso_field_is_bounded_and_differentiable():
+    config = TorsoConfig(levels=3, log2_size=8, finest_resolution=32, hidden=16)
+    params = model.init_torso(jax.random.key(0), config, 6)
+    points = jnp.array([[0.5, 0.5], [-3.0, 0.2], [7.0, 9.0]])
+
+    def total(params):
+        rgb, alpha = model.torso_field(params, points, jnp.ones((3, 6)), config=config)
+        return jnp.sum(rgb) + jnp.sum(alpha), (rgb, alpha)
+
+    gradient, (rgb, alpha) = jax.grad(total, has_aux=True)(params)
+    assert rgb.shape == (3, 3) and alpha.shape == (3,)
+    assert jnp.all((rgb >= 0) & (rgb <= 1)) and jnp.all((alpha >= 0) & (alpha <= 1))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_config_is_hashable_and_frozen():
+    assert hash(SMALL) == hash(dataclasses.replace(SMALL))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMALL.levels = 4
