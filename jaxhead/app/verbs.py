@@ -138,6 +138,15 @@ def _render(values: flags.FlagValues) -> None:
         "pose_from", None, "a capture whose head poses are used", flag_values=values
     )
     flags.DEFINE_bool("neutral", False, "hold the neutral expression", flag_values=values)
+    _render_outputs(values)
+    flags.DEFINE_string(
+        "capture", None, "the run's capture, where it has moved", flag_values=values
+    )
+    _size(values, None, "side of the rendered square in pixels (default: the capture's)")
+    _device_flags(values)
+
+
+def _render_outputs(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "background",
         None,
@@ -152,11 +161,6 @@ def _render(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "mesh_format", "ply", ["ply", "obj", "glb"], "their file format", flag_values=values
     )
-    flags.DEFINE_string(
-        "capture", None, "the run's capture, where it has moved", flag_values=values
-    )
-    _size(values, None, "side of the rendered square in pixels (default: the capture's)")
-    _device_flags(values)
 
 
 def _evaluate(values: flags.FlagValues) -> None:
@@ -169,16 +173,6 @@ def _evaluate(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string(
         "capture", None, "the run's capture, where it has moved", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "frames",
-        None,
-        "score at most so many held-out frames, evenly spread",
-        lower_bound=1,
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "force", False, "replace results of an earlier evaluation", flag_values=values
     )
     _device_flags(values)
     _common(values)
