@@ -93,7 +93,6 @@ def _train(values: flags.FlagValues) -> None:
     )
     _seed(values, None, "of the initial weights and of every random choice (default 0)")
     _device_flags(values)
-    _common(values)
 
 
 def _seed(values: flags.FlagValues, default: int | None, of_what: str) -> None:
