@@ -120,6 +120,43 @@ def nearest_volume(
     return state[0].reshape(shape)
 
 
+def refine_index(
+    planes: tuple[jax.Array, ...],
+    neighbours: ArrayLike,
+    index: ArrayLike,
+    points: ArrayLike,
+    *,
+    walks: int = 1,
+) -> jax.Array:
+    """Returns a triangle (...) int32 at least as near to each point as the one given.
+
+    With `lookup_nearest` of an index volume this finds a sample's own nearest triangle, where
+    `lookup` of the displacement only interpolates between voxels.
+
+    Args:
+      planes: 17 arrays (F,) of the posed mesh, from `distances.triangle_planes`.
+      neighbours: (F, 3) from `meshes.edge_neighbours`.
+      index: (...) int32.
+      points: (..., 3) metres.
+      walks: how often the three edge neighbours are tried.
+    """
+    index, neighbours = jnp.asarray(index, jnp.int32), jnp.asarray(neighbours, jnp.int32)
+    points = jax.lax.stop_gradient(jnp.asarray(points))
+    x, y, z = (points[..., k] for k in range(3))
+    planes = jax.lax.stop_gradient(planes)
+
+    def attempt(state, column):
+        index, best = state
+        candidate = column[index]
+        candidate = jnp.where(candidate >= 0, candidate, index)
+        distance = squared_distance(planes, candidate, x, y, z, tie=TIE)
+        closer = distance < best
+        return (jnp.where(closer, candidate, index), jnp.where(closer, distance, best)), None
+
+    state = (index, squared_distance(planes, index, x, y, z, tie=TIE))
+    return jax.lax.scan(attempt, state, jnp.tile(neighbours.T, (walks, 1)))[0][0]
+
+
 def displacement_volume(
     vertices: ArrayLike,
     canonical: ArrayLike,

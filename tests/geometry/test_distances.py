@@ -20,7 +20,7 @@ def both(vertices, faces, points):
     return jnp.sqrt(fast), jnp.linalg.norm(points[None] - closest, axis=-1)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("scale", [1e-3, 10.0])
 def test_random_triangles(scale):
     rng = np.random.default_rng(0)
     vertices = (scale * rng.standard_normal((60, 3))).astype(np.float32)
@@ -44,9 +44,14 @@ def test_ties_go_to_the_triangle_that_faces_the_point():
     vertices = np.asarray([[0, 0, 0], [0, 1, 0], [1, 0.5, -1], [-1, 0.5, -1]], np.float32)
     faces = np.asarray([[0, 2, 1], [0, 1, 3]], np.int32)
     points = np.asarray([[0.02, 0.5, 1.0], [-0.02, 0.5, 1.0]], np.float32)
-    planes = triangle_planes(vertices, faces)
     index = jnp.asarray([[0, 0], [1, 1]])
-    plain, decided = (squared_distance(planes, index, *points.T, tie=t) for t in (0.0, 1e-3))
+
+    @jax.jit
+    def measure(vertices):
+        planes = triangle_planes(vertices, faces)
+        return [squared_distance(planes, index, *points.T, tie=t) for t in (0.0, 1e-3)]
+
+    plain, decided = measure(vertices)
     np.testing.assert_allclose(plain[0], plain[1], rtol=1e-6)
     np.testing.assert_array_equal(np.argmin(decided, axis=0), [0, 1])
     assert (decided <= plain).all() and (decided >= 0.999 * plain).all()
