@@ -6,17 +6,20 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 MOST_FRAMES = 48
+MOST_BYTES = 150_000_000
 
 
 class BackgroundCollector:
     """Keeps a bounded sample of training frames with their person masks.
 
     Args:
-      frames: how many training frames there are; every k-th is kept so that at most 48 are.
+      frames: how many training frames there are; every k-th is kept.
+      size: side of the frames in pixels; at most 48 frames and 150 MB are kept.
     """
 
-    def __init__(self, frames: int):
-        self._every = max(1, -(-frames // MOST_FRAMES))
+    def __init__(self, frames: int, size: int):
+        most = max(6, min(MOST_FRAMES, MOST_BYTES // (4 * size * size)))
+        self._every = max(1, -(-frames // most))
         self._seen = 0
         self._frames: list[np.ndarray] = []
         self._masks: list[np.ndarray] = []

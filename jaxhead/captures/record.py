@@ -6,7 +6,6 @@ numbers per frame.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -15,17 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxhead.captures.background import BackgroundCollector
-from jaxhead.captures.crop import Crop, choose_crop, resize
+from jaxhead.captures.crop import Crop, choose_crop
 from jaxhead.captures.following import follow_face
-from jaxhead.captures.format import CaptureWriter, file_digest
+from jaxhead.captures.format import AUDIO_RATE, CaptureWriter, file_digest
 from jaxhead.captures.landmarks import PersonSegmenter
-from jaxhead.captures.masks import person_mask, segment, split_masks
-from jaxhead.captures.overlay import draw_overlay, front_edges
 from jaxhead.captures.refine import refine_poses, surface_points
-from jaxhead.captures.split import SplitCollector, SplitModel, face_coordinates, head_share
-from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
-from jaxhead.captures.torso_predictor import fill_torso
 from jaxhead.captures.tracking import (
     Tracking,
     dropped_reasons,
@@ -34,19 +27,16 @@ from jaxhead.captures.tracking import (
     smooth_channels,
     track,
 )
-from jaxhead.captures.validate import DROPPED, MEASURED
+from jaxhead.captures.validate import MEASURED
+from jaxhead.captures.writing import Pictures, grey_picture, write_frames
 from jaxhead.files.assets import find_asset
 from jaxhead.files.errors import InputError
 from jaxhead.files.sound import read_audio
-from jaxhead.files.video import VideoWriter, decode, probe
+from jaxhead.files.video import decode, probe
 from jaxhead.heads.mediapipe import canonical_face, closed_head, extend_vertices
 
 Progress = Callable[[str, int, int], None]
-_STUDIED = 16
 _REFINE_SIZE = 512
-_LEAST_TORSO = 0.04
-# Shoulders follow about half of the head's motion: one of two places where alignment starts.
-_FOLLOWING = 0.6
 
 
 def record(
@@ -96,20 +86,29 @@ def record(
         tracked = refine_tracking(video, fps, tracked, canonical.faces, crop)
         head, arrays = assemble(tracked, canonical, crop)
         with PersonSegmenter(assets) as segmenter:
-            pictures = _Pictures(video, fps, crop, segmenter, arrays)
-            plate, figures = _write_frames(
-                writer, pictures, tracked, head, arrays, overlay=overlay, tell=tell
+            pictures = Pictures(video, fps, crop, segmenter, arrays)
+            plate, figures = write_frames(
+                writer,
+                pictures,
+                tracked.train,
+                np.asarray(head.faces),
+                overlay=overlay,
+                tell=tell,
             )
+        audio, notes = fitted_audio(
+            read_audio(video, rate=AUDIO_RATE) if info.has_audio else None, len(face.found), fps
+        )
         writer.finish(
             tracking=arrays,
             head=head,
             background=plate,
-            audio=_audio(video, info.has_audio, len(face.found), fps),
+            audio=audio,
             source={"name": pathlib.Path(video).name, "sha256": file_digest(video)},
             reasons=dropped_reasons(tracked.status, face.found),
             extra={
                 "tracking": {**tracked.figures, **figures},
                 "crop": {"left": crop.left, "top": crop.top, "side": crop.side},
+                "notes": [*face_notes(face.faces), *notes],
             },
         )
     return pathlib.Path(out)
@@ -122,7 +121,7 @@ def refine_tracking(
     window = dataclasses.replace(crop, size=min(_REFINE_SIZE, crop.side // 4 * 4))
 
     def pictures() -> Iterator[np.ndarray]:
-        return (_grey(window.resample(frame)) for frame in decode(video, fps=fps))
+        return (grey_picture(window.resample(frame)) for frame in decode(video, fps=fps))
 
     measured = tracked.status == MEASURED
     poses = np.tile(np.eye(4), (len(measured), 1, 1))
@@ -180,158 +179,30 @@ def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[s
     return head, arrays
 
 
-def project(vertices: np.ndarray, K: np.ndarray, head_to_camera: np.ndarray) -> np.ndarray:
-    """(V, 2) stored pixels of (V, 3) head-space vertices of one frame, on the host."""
-    points = vertices @ head_to_camera[:3, :3].T + head_to_camera[:3, 3]
-    return points[:, :2] / points[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+def face_notes(faces: np.ndarray) -> list[str]:
+    """What to tell about the number of faces per frame (N,)."""
+    several = int((faces > 1).sum())
+    if not several:
+        return []
+    return [f"{several} of {len(faces)} frames show several faces: one of them was followed"]
 
 
-class _Pictures:
-    """Frames of the clip with their masks, decoded anew at every pass."""
+def fitted_audio(
+    samples: np.ndarray | None, frames: int, fps: float
+) -> tuple[np.ndarray | None, list[str]]:
+    """Sound exactly as long as the frames, and what was done where it was not so within a frame.
 
-    def __init__(self, video, fps: float, crop: Crop, segmenter: PersonSegmenter, arrays: dict):
-        self.video, self.fps, self.crop = video, fps, crop
-        self.segmenter, self.arrays = segmenter, arrays
-        self.split: SplitModel | None = None
-
-    def frames(self) -> Iterator[np.ndarray]:
-        """The full frames."""
-        return decode(self.video, fps=self.fps)
-
-    def marks(self, index: int, size: int) -> np.ndarray:
-        """(468, 2) landmarks of frame `index` in pixels of a window of `size`."""
-        return self.arrays["landmarks"][index, :468] * (size / self.crop.size)
-
-    def person(self, window: np.ndarray) -> np.ndarray:
-        """(S, S) float32 person mask of a window of any size."""
-        return person_mask(window, segment(self.segmenter, window))
-
-    def masks(self, window: np.ndarray, index: int) -> np.ndarray:
-        """(S, S, 3) uint8 masks of a window of frame `index`, once the split is known."""
-        person = self.person(window)
-        marks = self.marks(index, window.shape[0])
-        return split_masks(person, head_share(self.split, window, person, marks))
-
-    def study(self, usable: np.ndarray) -> tuple[np.ndarray, int]:
-        """Learn the split from a few training frames; returns the torso's reference and its id.
-
-        The reference is the training frame whose head stands nearest to its median place.
-        """
-        centres = self.arrays["landmarks"].mean(1)
-        distance = np.linalg.norm(centres - np.median(centres[usable], axis=0), axis=1)
-        chosen = int(np.where(usable, distance, np.inf).argmin())
-        ids = np.flatnonzero(usable)
-        studied = set(ids[:: max(1, len(ids) // _STUDIED)].tolist()) | {chosen}
-        collector, reference = SplitCollector(), None
-        for index, frame in enumerate(self.frames()):
-            if index > max(studied):
-                break
-            if index in studied:
-                window = self.crop.resample(frame, WORK_SIZE)
-                collector.add(window, self.person(window), self.marks(index, WORK_SIZE))
-            if index == chosen:
-                reference = window
-        self.split = collector.model()
-        return reference, chosen
-
-
-def _write_frames(
-    writer: CaptureWriter,
-    pictures: _Pictures,
-    tracked: Tracking,
-    head: Any,
-    arrays: dict[str, np.ndarray],
-    *,
-    overlay: bool,
-    tell: Progress,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Write frames and masks; measure torso motion (into `arrays`) and the plate on the way."""
-    usable = tracked.train & (tracked.status == MEASURED)
-    count = len(usable)
-    window, chosen = pictures.study(usable)
-    torsos = TorsoTracker(_torso_reference(pictures, window, chosen))
-    centres = arrays["landmarks"].mean(1) * (WORK_SIZE / pictures.crop.size)
-    collector = BackgroundCollector(int(usable.sum()))
-    faces = np.asarray(head.faces)
-    with contextlib.ExitStack() as stack:
-        video = None
-        if overlay:
-            video = stack.enter_context(
-                VideoWriter(writer.folder / "overlay.mp4", writer.fps, preset="veryfast", crf=23)
-            )
-        for index, frame in enumerate(pictures.frames()):
-            if index >= count:
-                break
-            window = pictures.crop.resample(frame)
-            masks = pictures.masks(window, index)
-            writer.add(window, masks)
-            if usable[index]:
-                collector.add(window, masks[..., 0])
-            torsos.add(
-                _grey(pictures.crop.resample(frame, WORK_SIZE)),
-                _below_chin(pictures, masks[..., 0], index),
-                _FOLLOWING * (centres[index] - centres[chosen]),
-            )
-            if video is not None:
-                points = project(
-                    arrays["vertices"][index], arrays["K"], arrays["head_to_camera"][index]
-                )
-                note = "" if tracked.status[index] == MEASURED else f"frame {index}: no face"
-                video.write(
-                    draw_overlay(
-                        window,
-                        masks,
-                        points,
-                        front_edges(faces, points),
-                        arrays["landmarks"][index],
-                        note=note,
-                    )
-                )
-            tell("frames", index + 1, count)
-    figures = _keep_torso(arrays, torsos, tracked, pictures.crop.size)
-    plate, share = collector.plate()
-    return plate, {**figures, "background_uncovered": share}
-
-
-def _torso_reference(pictures: _Pictures, window: np.ndarray, index: int) -> TorsoReference | None:
-    """The torso of the reference frame; where clothes hardly show, all below the chin."""
-    masks = pictures.masks(window, index).astype(np.float32) / 255
-    torso = masks[..., 2]
-    if (torso > 0.9).mean() < _LEAST_TORSO:
-        below, _ = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
-        torso = np.maximum(torso, masks[..., 0] * (below > 0.05))
-    return torso_reference(_grey(window), torso)
-
-
-def _keep_torso(arrays: dict, torsos: TorsoTracker, tracked: Tracking, size: int) -> dict[str, Any]:
-    """Put torso_motion and torso_measured into `arrays`; figures for the report."""
-    motion, error, measured = torsos.finish(len(tracked.status))
-    measured = measured & (tracked.status != DROPPED)
-    motion[..., 2] *= size / WORK_SIZE
-    arrays["torso_motion"] = fill_torso(motion, measured)
-    arrays["torso_measured"] = measured
-    return {
-        "torso_measured_share": float(measured.mean()),
-        "torso_error": float(np.median(error)),
-    }
-
-
-def _below_chin(pictures: _Pictures, person: np.ndarray, index: int) -> np.ndarray:
-    """(W, W) float32 the person outside the tracked face, which may hide the torso."""
-    person = resize(person, WORK_SIZE).astype(np.float32) / 255
-    below, aside = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
-    return person * ((below > 0) | (np.abs(aside) > 0.45))
-
-
-def _grey(window: np.ndarray) -> np.ndarray:
-    return window.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
-
-
-def _audio(video: str | os.PathLike, present: bool, frames: int, fps: float) -> np.ndarray | None:
-    """16 kHz mono sound as long as the frames, or None."""
-    samples = read_audio(video, rate=16000) if present else None
+    Args:
+      samples: float32 mono at 16 kHz, sample 0 at frame 0, or None.
+      frames: number of frames; fps: frames per second.
+    """
     if samples is None or not len(samples):
-        return None
-    length = round(frames / fps * 16000)
-    samples = samples[:length]
-    return np.pad(samples, (0, length - len(samples)))
+        return None, ["the video has no sound"]
+    length = round(frames / fps * AUDIO_RATE)
+    excess = (len(samples) - length) / AUDIO_RATE
+    notes = []
+    if abs(excess) > 1 / fps + 1e-6:
+        done = "cut off" if excess > 0 else "filled with silence"
+        what = "longer" if excess > 0 else "shorter"
+        notes = [f"the sound is {abs(excess):.2f} s {what} than the pictures: {done}"]
+    return np.pad(samples[:length], (0, max(0, length - len(samples)))), notes

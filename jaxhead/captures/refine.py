@@ -1,10 +1,9 @@
-"""Poses refined on the pixels: every frame is aligned with the mean face texture of training frames.
+"""Poses refined on the pixels: frames are aligned with the mean face texture of training frames.
 
 Landmarks jitter by a fraction of a pixel, and a radiance field averages that into blur. The tracked
 mesh carries a few thousand surface points; their grey values, averaged over training frames, are a
-template, and each frame's rigid pose moves by Gauss-Newton (Lucas and Kanade 1981, on SE(3)), coarse to
-fine, until its own values agree. A frame whose values do not agree better afterwards keeps its
-pose.
+template, and each frame's rigid pose moves by Gauss-Newton (Lucas and Kanade 1981, on SE(3)),
+coarse to fine, until its own values agree. A frame whose values do not agree better keeps its pose.
 """
 
 from __future__ import annotations
@@ -275,7 +274,7 @@ def _step(picture, points, weights, K, pose, delta, known):
 
 
 def _moved(pose: jax.Array, delta: jax.Array) -> jax.Array:
-    """The pose turned about the head's centre by delta[:3] (camera axes) and shifted by delta[3:]."""
+    """The pose turned about its origin by delta[:3] (camera axes) and shifted by delta[3:]."""
     turn = _rotation(delta[:3])
     linear = jnp.matmul(turn, pose[:3, :3], precision=_HIGHEST)
     place = pose[:3, 3] + delta[3:]
@@ -283,7 +282,7 @@ def _moved(pose: jax.Array, delta: jax.Array) -> jax.Array:
 
 
 def _rotation(vector: jax.Array) -> jax.Array:
-    """Rotation matrix of a small axis-angle vector by its Cayley transform, orthogonal to rounding."""
+    """Rotation of a small axis-angle vector by the Cayley transform, orthogonal to rounding."""
     x, y, z = 0.5 * vector
     zero = jnp.zeros_like(x)
     skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)

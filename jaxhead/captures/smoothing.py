@@ -40,13 +40,14 @@ def choose_strength(series: np.ndarray) -> float:
 def smooth(series: np.ndarray, strength: float) -> np.ndarray:
     """`series` (N, ...) smoothed along its first axis with `strength` from `choose_strength`."""
     if strength <= 0 or len(series) < 3:
-        return np.asarray(series, np.float64)
+        return np.asarray(series)
     response = _response(len(series), strength).reshape(-1, *[1] * (np.ndim(series) - 1))
+    response = response.astype(series.dtype)
     return idct(dct(series, axis=0, norm="ortho") * response, axis=0, norm="ortho")
 
 
 def frame_status(found: np.ndarray, *, longest: int = LONGEST_GAP) -> np.ndarray:
-    """(N,) uint8: 0 measured, 1 in a gap of at most `longest` frames between measured ones, 2 else."""
+    """(N,) uint8: 0 measured, 1 in a gap of at most `longest` between measured frames, 2 else."""
     found = np.asarray(found, bool)
     status = np.where(found, 0, 2).astype(np.uint8)
     measured = np.flatnonzero(found)
@@ -57,8 +58,8 @@ def frame_status(found: np.ndarray, *, longest: int = LONGEST_GAP) -> np.ndarray
 
 
 def fill_gaps(series: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """`series` (N, ...) with the rows that were not `found` interpolated linearly, held at the ends."""
-    series = np.asarray(series, np.float64)
+    """`series` (N, ...) with rows that were not `found` interpolated linearly, held at ends."""
+    series = np.asarray(series)
     measured = np.flatnonzero(found)
     if len(measured) == len(series):
         return series
@@ -67,7 +68,7 @@ def fill_gaps(series: np.ndarray, found: np.ndarray) -> np.ndarray:
     left = (np.searchsorted(measured, at, side="right") - 1).clip(0)
     first, last = measured[left], measured[right]
     share = np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)
-    share = share.reshape(-1, *[1] * (series.ndim - 1))
+    share = share.reshape(-1, *[1] * (series.ndim - 1)).astype(series.dtype)
     return series[first] * (1 - share) + series[last] * share
 
 

@@ -1,4 +1,4 @@
-"""Who is head and who is torso: skin and hair against clothes, by the clip's own colours and by place.
+"""Head or torso: skin and hair against clothes, by the clip's own colours and by place.
 
 Above the chin a person's pixels are head. Below it, beside the neck, training frames show clothes
 (or long hair); the two colour histograms give a likelihood ratio per pixel, the place under the

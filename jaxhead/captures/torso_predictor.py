@@ -95,7 +95,7 @@ def predict_torso(predictor: TorsoPredictor, head_to_camera: np.ndarray) -> np.n
 
 
 def pose_features(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """(N, 24) turn (radians) and shift (shares of the distance) at the present and three past frames."""
+    """(N, 24) turn (radians) and shift (shares of the distance) now and how they changed."""
     turn = Rotation.from_matrix(poses[:, :3, :3] @ origin[:3, :3].T).as_rotvec()
     shift = (poses[:, :3, 3] - origin[:3, 3]) / origin[2, 3]
     now = np.concatenate([turn, shift], 1)
@@ -104,7 +104,7 @@ def pose_features(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def fill_torso(motion: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """(N, 2, 3) motion with unmeasured frames interpolated; the identity where nothing is measured."""
+    """(N, 2, 3) motion with unmeasured frames interpolated; the identity if none is measured."""
     if not np.any(measured):
         return np.tile(np.eye(2, 3), (len(motion), 1, 1))
     return fill_gaps(motion, measured)

@@ -1,0 +1,183 @@
+"""The second reading of a video: frames, masks, torso motion and plate of a tracked clip."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxhead.captures.background import BackgroundCollector
+from jaxhead.captures.crop import Crop, resize
+from jaxhead.captures.format import CaptureWriter
+from jaxhead.captures.landmarks import PersonSegmenter
+from jaxhead.captures.masks import person_mask, segment, split_masks
+from jaxhead.captures.overlay import draw_overlay, front_edges
+from jaxhead.captures.split import SplitCollector, SplitModel, face_coordinates, head_share
+from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
+from jaxhead.captures.torso_predictor import fill_torso
+from jaxhead.captures.validate import DROPPED, MEASURED
+from jaxhead.files.video import VideoWriter, decode
+
+_STUDIED = 16
+_LEAST_TORSO = 0.04
+# Shoulders follow about half of the head's motion: one of two places where alignment starts.
+_FOLLOWING = 0.6
+
+
+class Pictures:
+    """Frames of the clip with their masks, decoded anew at every pass."""
+
+    def __init__(self, video, fps: float, crop: Crop, segmenter: PersonSegmenter, arrays: dict):
+        self.video, self.fps, self.crop = video, fps, crop
+        self.segmenter, self.arrays = segmenter, arrays
+        self.split: SplitModel | None = None
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """The full frames."""
+        return decode(self.video, fps=self.fps)
+
+    def marks(self, index: int, size: int) -> np.ndarray:
+        """(468, 2) landmarks of frame `index` in pixels of a window of `size`."""
+        return self.arrays["landmarks"][index, :468] * (size / self.crop.size)
+
+    def person(self, window: np.ndarray) -> np.ndarray:
+        """(S, S) float32 person mask of a window of any size."""
+        return person_mask(window, segment(self.segmenter, window))
+
+    def masks(self, window: np.ndarray, index: int) -> np.ndarray:
+        """(S, S, 3) uint8 masks of a window of frame `index`, once the split is known."""
+        person = self.person(window)
+        marks = self.marks(index, window.shape[0])
+        return split_masks(person, head_share(self.split, window, person, marks))
+
+    def study(self, usable: np.ndarray) -> tuple[np.ndarray, int]:
+        """Learn the split from a few training frames; returns the torso's reference and its id.
+
+        The reference is the training frame whose head stands nearest to its median place.
+        """
+        centres = self.arrays["landmarks"].mean(1)
+        distance = np.linalg.norm(centres - np.median(centres[usable], axis=0), axis=1)
+        chosen = int(np.where(usable, distance, np.inf).argmin())
+        ids = np.flatnonzero(usable)
+        studied = set(ids[:: max(1, len(ids) // _STUDIED)].tolist()) | {chosen}
+        collector, reference = SplitCollector(), None
+        for index, frame in enumerate(self.frames()):
+            if index > max(studied):
+                break
+            if index in studied:
+                window = self.crop.resample(frame, WORK_SIZE)
+                collector.add(window, self.person(window), self.marks(index, WORK_SIZE))
+            if index == chosen:
+                reference = window
+        self.split = collector.model()
+        return reference, chosen
+
+
+def write_frames(
+    writer: CaptureWriter,
+    pictures: Pictures,
+    train: np.ndarray,
+    faces: np.ndarray,
+    *,
+    overlay: bool,
+    tell: Callable[[str, int, int], None],
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Write all frames and masks; measure torso motion and the plate on the way.
+
+    Args:
+      writer: of the capture.
+      pictures: the clip; its `arrays` (K, head_to_camera, vertices, landmarks, status) receive
+        torso_motion and torso_measured.
+      train: (N,) bool, training frames.
+      faces: (F, 3) of the head mesh, for the overlay.
+      overlay: write overlay.mp4.
+      tell: called as tell(stage, frames done, frames in all).
+
+    Returns:
+      the plate (S, S, 3) uint8; figures for the report.
+    """
+    arrays = pictures.arrays
+    usable = train & (arrays["status"] == MEASURED)
+    count = len(usable)
+    window, chosen = pictures.study(usable)
+    torsos = TorsoTracker(_torso_reference(pictures, window, chosen))
+    centres = arrays["landmarks"].mean(1) * (WORK_SIZE / pictures.crop.size)
+    collector = BackgroundCollector(int(train.sum()), pictures.crop.size)
+    with contextlib.ExitStack() as stack:
+        video = None
+        if overlay:
+            video = stack.enter_context(
+                VideoWriter(writer.folder / "overlay.mp4", writer.fps, preset="veryfast", crf=23)
+            )
+        for index, frame in enumerate(pictures.frames()):
+            if index >= count:
+                break
+            window = pictures.crop.resample(frame)
+            masks = pictures.masks(window, index)
+            writer.add(window, masks)
+            if train[index]:
+                collector.add(window, masks[..., 0])
+            torsos.add(
+                grey_picture(pictures.crop.resample(frame, WORK_SIZE)),
+                _below_chin(pictures, masks[..., 0], index),
+                _FOLLOWING * (centres[index] - centres[chosen]),
+            )
+            if video is not None:
+                video.write(_overlaid(window, masks, faces, arrays, index))
+            tell("frames", index + 1, count)
+    figures = _keep_torso(arrays, torsos, pictures.crop.size)
+    plate, share = collector.plate()
+    return plate, {**figures, "background_uncovered": share}
+
+
+def _overlaid(
+    window: np.ndarray, masks: np.ndarray, faces: np.ndarray, arrays: dict, index: int
+) -> np.ndarray:
+    points = project(arrays["vertices"][index], arrays["K"], arrays["head_to_camera"][index])
+    status = ("", ": interpolated", ": dropped")[arrays["status"][index]]
+    edges = front_edges(faces, points)
+    marks = arrays["landmarks"][index]
+    return draw_overlay(window, masks, points, edges, marks, note=f"{index}{status}")
+
+
+def _torso_reference(pictures: Pictures, window: np.ndarray, index: int) -> TorsoReference | None:
+    """The torso of the reference frame; where clothes hardly show, all below the chin."""
+    masks = pictures.masks(window, index).astype(np.float32) / 255
+    torso = masks[..., 2]
+    if (torso > 0.9).mean() < _LEAST_TORSO:
+        below, _ = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
+        torso = np.maximum(torso, masks[..., 0] * (below > 0.05))
+    return torso_reference(grey_picture(window), torso)
+
+
+def _keep_torso(arrays: dict, torsos: TorsoTracker, size: int) -> dict[str, Any]:
+    """Put torso_motion and torso_measured into `arrays`; figures for the report."""
+    motion, error, measured = torsos.finish(len(arrays["status"]))
+    measured = measured & (arrays["status"] != DROPPED)
+    motion[..., 2] *= size / WORK_SIZE
+    arrays["torso_motion"] = fill_torso(motion, measured)
+    arrays["torso_measured"] = measured
+    return {
+        "torso_measured_share": float(measured.mean()),
+        "torso_error": float(np.median(error)),
+    }
+
+
+def _below_chin(pictures: Pictures, person: np.ndarray, index: int) -> np.ndarray:
+    """(W, W) float32 the person outside the tracked face, which may hide the torso."""
+    person = resize(person, WORK_SIZE).astype(np.float32) / 255
+    below, aside = face_coordinates(pictures.marks(index, WORK_SIZE), WORK_SIZE)
+    return person * ((below > 0) | (np.abs(aside) > 0.45))
+
+
+def project(vertices: np.ndarray, K: np.ndarray, head_to_camera: np.ndarray) -> np.ndarray:
+    """(V, 2) stored pixels of (V, 3) head-space vertices of one frame, on the host."""
+    points = vertices @ head_to_camera[:3, :3].T + head_to_camera[:3, 3]
+    return points[:, :2] / points[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+
+
+def grey_picture(window: np.ndarray) -> np.ndarray:
+    """(S, S) float32 luminance in [0, 1] of a (S, S, 3) uint8 picture."""
+    return window.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255

@@ -1,0 +1,184 @@
+"""The capture folder: round trip, validation, split."""
+
+import json
+
+import numpy as np
+import pytest
+from jaxhead.captures.format import CaptureWriter, load_capture, split_frames
+from jaxhead.files.errors import InputError
+from jaxhead.heads.model import HeadModel
+
+SIZE, FRAMES = 16, 5
+
+
+def small_head(vertices=4, scores=2):
+    rng = np.random.default_rng(0)
+    return HeadModel(
+        template=rng.normal(size=(vertices, 3)).astype(np.float32),
+        faces=np.array([[0, 1, 2], [0, 2, 3]], np.int32),
+        identity_basis=np.zeros((0, vertices, 3), np.float32),
+        expression_basis=np.zeros((scores, vertices, 3), np.float32),
+        uv=np.zeros((vertices, 2), np.float32),
+        regions=np.zeros(vertices, np.int32),
+        landmark_faces=np.zeros(1, np.int32),
+        landmark_weights=np.ones((1, 3), np.float32) / 3,
+        expression_names=("a", "b"),
+    )
+
+
+def small_tracking(**changes):
+    rng = np.random.default_rng(1)
+    arrays = {
+        "K": np.eye(3),
+        "head_to_camera": np.tile(np.eye(4), (FRAMES, 1, 1)),
+        "expression": rng.uniform(size=(FRAMES, 2)),
+        "vertices": rng.normal(size=(FRAMES, 4, 3)),
+        "landmarks": rng.normal(size=(FRAMES, 6, 2)),
+        "torso_motion": np.tile(np.eye(2, 3), (FRAMES, 1, 1)),
+        "torso_measured": np.ones(FRAMES, bool),
+        "status": np.array([0, 1, 0, 2, 0]),
+    }
+    return {**arrays, **changes}
+
+
+def pictures():
+    return np.random.default_rng(2).integers(0, 256, (2, FRAMES, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+def write(path, *, audio=None, **changes):
+    frames, masks = pictures()
+    with CaptureWriter(path, size=(SIZE, SIZE), fps=25.0) as writer:
+        for frame, mask in zip(frames, masks):
+            writer.add(frame, mask)
+        writer.finish(
+            tracking=small_tracking(**changes),
+            head=small_head(),
+            background=frames[0],
+            audio=audio,
+            reasons={3: "hidden"},
+        )
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "capture", audio=np.linspace(-0.5, 0.5, 3200, dtype=np.float32))
+
+
+def test_round_trip(folder):
+    capture = load_capture(folder)
+    frames, masks = pictures()
+    assert len(capture) == FRAMES and capture.size == (SIZE, SIZE) and capture.fps == 25.0
+    np.testing.assert_array_equal(capture.frame(3), frames[3])
+    np.testing.assert_array_equal(capture.masks(4), masks[4])
+    np.testing.assert_array_equal(capture.background, frames[0])
+    for name, value in small_tracking().items():
+        np.testing.assert_allclose(getattr(capture, name), value, atol=1e-6, err_msg=name)
+    assert capture.head.expression_names == ("a", "b")
+    np.testing.assert_allclose(capture.audio(), np.linspace(-0.5, 0.5, 3200), atol=1e-4)
+    assert capture.train.tolist() == [0, 1, 2] and capture.test.tolist() == [4]
+    assert capture.info["dropped"] == [{"first": 3, "last": 3, "reason": "hidden"}]
+    assert capture.info["interpolated"][0]["first"] == 1
+
+
+def test_digest_names_the_content(folder, tmp_path):
+    again = write(tmp_path / "again", audio=np.linspace(-0.5, 0.5, 3200, dtype=np.float32))
+    other = write(tmp_path / "other")
+    assert load_capture(folder).digest == load_capture(again).digest
+    assert load_capture(folder).digest != load_capture(other).digest
+    assert load_capture(other).audio() is None
+
+
+@pytest.mark.parametrize("name", ["tracking.npz", "head.npz", "background.png", "audio.wav"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_damage_is_one_line(folder, name, damage):
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(InputError, match=name):
+        load_capture(folder)
+
+
+def test_a_damaged_frame_is_found_when_it_is_read(folder):
+    path = folder / "frames" / "000002.png"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    capture = load_capture(folder)
+    with pytest.raises(InputError, match="000002"):
+        capture.frame(2)
+    path.unlink()
+    with pytest.raises(InputError, match="000002"):
+        load_capture(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"format": "other"},
+        {"frames": 10**9},
+        {"frames": -1},
+        {"fps": "fast"},
+        {"size": [16]},
+        {"split": {"train": [0, 99], "test": []}},
+        {"split": {}},
+        {"files": []},
+    ],
+)
+def test_other_versions_and_nonsense_are_refused(folder, change):
+    path = folder / "capture.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match="capture"):
+        load_capture(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100000])
+def test_broken_json_is_refused(folder, text):
+    (folder / "capture.json").write_text(text)
+    with pytest.raises(InputError):
+        load_capture(folder)
+
+
+def test_a_folder_that_is_no_capture(tmp_path):
+    with pytest.raises(InputError, match="not a capture"):
+        load_capture(tmp_path)
+
+
+def test_nan_never_gets_in(tmp_path):
+    vertices = small_tracking()["vertices"]
+    vertices[2, 1, 0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        write(tmp_path / "capture", vertices=vertices)
+    assert not (tmp_path / "capture").exists() and not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_stays(folder):
+    with pytest.raises(InputError, match="exists"):
+        write(folder)
+    load_capture(folder)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 100])
+def test_split_is_the_first_share(count):
+    train, test = split_frames(np.zeros(count))
+    assert len(train) == max(1, int(0.8 * count)) and len(train) + len(test) == count
+    assert not len(test) or train.max() < test.min()
+
+
+def test_dropping_a_frame_does_not_move_the_boundary():
+    status = np.zeros(10)
+    status[2] = 2
+    train, test = split_frames(status)
+    assert train.tolist() == [0, 1, 3, 4, 5, 6, 7] and test.tolist() == [8, 9]
+
+
+def test_a_capture_without_a_training_frame_is_refused(tmp_path):
+    with pytest.raises(InputError, match="training"):
+        write(tmp_path / "capture", status=np.array([2, 2, 2, 2, 0]))
