@@ -124,8 +124,9 @@ def pixel_centres(size: tuple[int, int]) -> jax.Array:
     return jnp.stack([x, y], axis=-1)
 
 
-def orbit(head_to_camera: ArrayLike, yaw: ArrayLike, pitch: ArrayLike, centre: ArrayLike
-          ) -> jax.Array:
+def orbit(
+    head_to_camera: ArrayLike, yaw: ArrayLike, pitch: ArrayLike, centre: ArrayLike
+) -> jax.Array:
     """Returns head_to_camera (..., 4, 4) after the head turned in front of a fixed camera.
 
     Args:
