@@ -219,7 +219,7 @@ def lookup(
     volume, points = jnp.asarray(volume), jnp.asarray(points)
     shape, channels = volume.shape[-4:-1], volume.shape[-1]
     (x, fx), (y, fy), (z, fz) = _cells(points, jnp.asarray(box), shape)
-    base = _flat_index(x, y, z, shape, frame) * channels
+    base = _flat_index((x, y, z), shape, frame) * channels
     flat = volume.reshape(-1)
     totals = [0.0] * channels
     for dz, wz in ((0, 1 - fz), (1, fz)):
@@ -250,7 +250,7 @@ def lookup_nearest(
     for k, n in enumerate(shape[::-1]):
         u = (points[..., k] - box[0, k]) * (n / (box[1, k] - box[0, k]))
         cell.append(jnp.clip(u, 0, n - 1).astype(jnp.int32))
-    index = _flat_index(*cell, shape, frame)
+    index = _flat_index(cell, shape, frame)
     return volume.reshape(-1).at[index].get(mode="promise_in_bounds")
 
 
@@ -270,7 +270,7 @@ def _seed(index, centroids, box, shape):
     for k, n in enumerate(shape[::-1]):
         u = (centroids[:, k] - box[0, k]) * (n / (box[1, k] - box[0, k]))
         cell.append(jnp.clip(u, 0, n - 1).astype(jnp.int32))
-    here = _flat_index(*cell, shape, None)
+    here = _flat_index(cell, shape, None)
     # max, not set: with several triangles in a voxel the result must not depend on their order.
     seeded = jnp.full_like(index, -1).at[here].max(
         jnp.arange(centroids.shape[0], dtype=jnp.int32), mode="promise_in_bounds"
@@ -297,7 +297,8 @@ def _cells(points, box, shape):
     return cells
 
 
-def _flat_index(x, y, z, shape, frame):
+def _flat_index(cell, shape, frame):
     """Returns the position of voxels in the flattened volume or stack of volumes."""
+    x, y, z = cell
     index = (z * shape[1] + y) * shape[2] + x
     return index if frame is None else index + jnp.asarray(frame, jnp.int32) * int(np.prod(shape))
