@@ -102,10 +102,31 @@ def _gradient(update: Update, variables: Variables, outputs, pullback, batch, ke
     return loss, aux, jax.tree.map(jnp.add, gradient, through)
 
 
-def _apply(stage: Stage, update: Update, prefix: str, total, devices: int, frozen):
-    """One player's update as a function (state, forward, batch, key) -> (state, metrics, gradient
-    is finite).
+def _moved(stage: Stage, player: str, state: TrainState, gradient: Tree, total) -> TrainState:
+    """The state after the optimiser step of one player, with its moving average.
+
+    A young average follows faster, by min(decay, (1 + n) / (10 + n)) at the n-th step from 0.
     """
+    params = state.params[player]
+    optimizer = make_optimizer(stage, player, total)
+    change, moments = optimizer.update(gradient, state.opt_state[player], params)
+    params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, change)
+    state = state.replace(
+        params={**state.params, player: params}, opt_state={**state.opt_state, player: moments}
+    )
+    if player not in stage.ema:
+        return state
+    count = state.step.astype(jnp.float32)
+    keep = jnp.minimum(jnp.float32(stage.ema[player]), (1.0 + count) / (10.0 + count))
+
+    def mix(old, new):
+        return (keep * old + (1.0 - keep) * new).astype(old.dtype)
+
+    return state.replace(ema={**state.ema, player: jax.tree.map(mix, state.ema[player], params)})
+
+
+def _apply(stage: Stage, update: Update, prefix: str, total, devices: int, frozen):
+    """One player's update: (state, forward, batch, key) -> (state, metrics, () bool all finite)."""
 
     def run(state: TrainState, forward, batch, key):
         outputs, pullback = forward
@@ -116,35 +137,25 @@ def _apply(stage: Stage, update: Update, prefix: str, total, devices: int, froze
         metrics = {f"{prefix}{name}": jnp.float32(value) for name, value in metrics.items()}
         metrics = {f"{prefix}loss": jnp.float32(loss)} | metrics
         gradient, metrics = mean_over_devices((gradient, metrics), devices)
-        finite = all_finite(gradient)
-        params = state.params[update.player]
-        optimizer = make_optimizer(stage, update.player, total)
-        change, moments = optimizer.update(gradient, state.opt_state[update.player], params)
-        params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, change)
-        state = state.replace(
-            params={**state.params, update.player: params},
-            opt_state={**state.opt_state, update.player: moments},
-            state=consistent_state(state.state, new, devices),
-        )
+        finite = all_finite(gradient) & jnp.isfinite(metrics[f"{prefix}loss"])
+        new = consistent_state(state.state, new, devices)
+        state = state.replace(state=_chosen(finite, new, state.state))
+
+        # A conditional, not a selection of every leaf: it also keeps XLA from fusing scattered
+        # gradients into the update. With 2 M parameters in hash tables on a CPU a step took 25 ms
+        # like this, 30 ms without any test, 43 ms with a selection.
+        def move(state, gradient):
+            return _moved(stage, update.player, state, gradient, total)
+
+        state = lax.cond(finite, move, lambda state, _: state, state, gradient)
         return state, metrics, finite
 
     return run
 
 
-def _average(stage: Stage, state: TrainState) -> TrainState:
-    """The moving averages after a step; young ones follow faster, by min(decay, (1 + t) / (10 +
-    t)).
-    """
-    step = state.step.astype(jnp.float32)
-    ema = {}
-    for player, decay in stage.ema.items():
-        keep = jnp.minimum(jnp.float32(decay), (1.0 + step) / (10.0 + step))
-
-        def mix(old, new, keep=keep):
-            return (keep * old + (1.0 - keep) * new).astype(old.dtype)
-
-        ema[player] = jax.tree.map(mix, state.ema[player], state.params[player])
-    return state.replace(ema=ema)
+def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
+    """`new` where `which`, else `old`; leaves that are the same object cost nothing."""
+    return jax.tree.map(lambda a, b: a if a is b else jnp.where(which, a, b), new, old)
 
 
 def _refresh(stage: Stage, state: TrainState, batch, key, frozen, devices: int) -> TrainState:
@@ -185,11 +196,11 @@ def one_step(stage: Stage, state: TrainState, frozen, batch, key, total, devices
 
     Returns:
       (state, metrics {name: () float32}, () bool whether every loss and gradient was finite). When
-      not, the state is the given one. A player that has no update at this step reports 0 and
-      `PLAYER/ran` = 0.
+      not, the state is the given one but for what `System.refresh` did. A player that has no update
+      at this step reports 0 and `PLAYER/ran` = 0.
     """
-    before = state
     state = _refresh(stage, state, batch, key, frozen, devices)
+    before = state
     state, forward = _forward(stage, state, batch, key, frozen, devices)
     several = len(stage.system.updates) > 1
     metrics, losses, finite = {}, jnp.float32(0), jnp.bool_(True)
@@ -200,19 +211,19 @@ def one_step(stage: Stage, state: TrainState, frozen, batch, key, total, devices
         if update.every == 1 and update.start == 0:
             state, terms, good = run(state, forward, batch, update_key)
         else:
-            due = (before.step >= update.start) & ((before.step + 1) % update.every == 0)
+            number = before.step + 1
+            due = (number > update.start) & (number % update.every == 0)
             state, terms, good = _conditional(run, due, state, forward, batch, update_key)
             metrics[f"{prefix}ran"] = due.astype(jnp.float32)
-        loss = terms[f"{prefix}loss"]
-        finite &= good & jnp.isfinite(loss)
-        losses += loss
+        finite &= good
+        losses += terms[f"{prefix}loss"]
         metrics |= terms
     metrics["loss"] = losses
-    state = _average(stage, state)
-    state = state.replace(step=state.step + 1)
-    # Selecting in the same fusion that writes the update costs no extra pass over memory.
-    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before)
-    return state, metrics, finite
+    if several:
+        state = _chosen(finite, state, before)
+    elif stage.system.forward is not None:
+        state = state.replace(state=_chosen(finite, state.state, before.state))
+    return state.replace(step=before.step + finite.astype(jnp.int32)), metrics, finite
 
 
 def _conditional(run: Callable, due, state, forward, batch, key):

@@ -180,7 +180,8 @@ class Stage:
         the compiled program.
       steps: default length; in a recipe of several stages also the share of this one when the
         user gives a length for the whole.
-      ema: {player: decay}: exponential moving averages of params, which rendering uses.
+      ema: {player: decay}: exponential moving averages of params over the player's updates, which
+        rendering uses.
       initialise_from: {player, or "state": Carry}.
     """
 
