@@ -12,10 +12,11 @@ from jaxhead.files import atomic
 from jaxhead.files.errors import InputError
 from jaxhead.files.locks import RunLock
 from jaxhead.training import runs
+from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.progress import Progress
 from jaxhead.training.restoring import checkpoint_folder, load_variables
-from jaxhead.training.session import LoopConfig, NonFiniteError, OnSample, Session, TrainResult
+from jaxhead.training.session import Session
 from jaxhead.training.system import Stage
 
 __all__ = [

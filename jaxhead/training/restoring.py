@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,7 +113,7 @@ def load_variables(
     seed: int,
     checkpoint: int | str = "latest",
     ema: bool = True,
-    say: Say = print,
+    say: Say | None = None,
 ) -> tuple[Variables, int]:
     """The variables of a trained stage for rendering, and their step.
 
@@ -122,11 +124,12 @@ def load_variables(
       checkpoint: a step, "latest" (the newest good one) or "best" (by the validation's score,
         else the latest).
       ema: averaged params where there are any.
-      say: gets a line for every damaged checkpoint.
+      say: gets a line for every damaged checkpoint; standard error by default.
 
     Raises:
       InputError: there is no such checkpoint, or no good one.
     """
+    say = say or functools.partial(print, file=sys.stderr)
     folder = checkpoint_folder(run_dir, stage.name)
     variables = initial_variables(stage, seed)
     template = jax.eval_shape(lambda v: create_state(stage, v), variables)

@@ -6,9 +6,8 @@ import collections
 import contextlib
 import dataclasses
 import math
-import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,9 +15,10 @@ import numpy as np
 
 import jaxhead
 from jaxhead.files import atomic
-from jaxhead.files.errors import InputError
 from jaxhead.training import checkpoints, runs
+from jaxhead.training.checkpoint_writer import Checkpoints
 from jaxhead.training.devices import first_to_host
+from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.metrics_log import MetricsLog
@@ -26,65 +26,10 @@ from jaxhead.training.progress import Progress, duration
 from jaxhead.training.restoring import begin, checkpoint_folder
 from jaxhead.training.state import parameter_count
 from jaxhead.training.stepping import Stepper
-from jaxhead.training.system import Stage, Variables
+from jaxhead.training.system import Stage
 
-OnSample = Callable[[Stage, int, Variables, pathlib.Path], None]
 LONGEST_DISPATCH = 2.0
 """Seconds: a signal is answered between dispatches, so they are kept shorter than this."""
-
-
-class NonFiniteError(InputError):
-    """A loss or gradient was not finite; the parameters are those before that step."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How a training is driven; nothing here changes what is learned.
-
-    Attributes:
-      steps_per_dispatch: optimiser steps that the devices run without the host, at most.
-      log_every: steps between lines of metrics.jsonl (and the very first step).
-      save_every_seconds: between checkpoints, 0 for none by time.
-      save_every_steps: likewise in steps.
-      keep: newest checkpoints that stay on disk, beside the best.
-      sample_every: steps between sample pictures, 0 for only at the end.
-      validate_every: steps between validations (each also a checkpoint), 0 for none.
-      ahead: dispatches that may be under way while the host prepares the next. Bounded: jax 0.10
-        deadlocks on several CPU devices when 32 are (their threads all wait for a free place).
-    """
-
-    steps_per_dispatch: int = dataclasses.field(default=8, metadata={"minimum": 1, "maximum": 4096})
-    log_every: int = dataclasses.field(default=50, metadata={"minimum": 1})
-    save_every_seconds: float = dataclasses.field(default=60.0, metadata={"minimum": 0.0})
-    save_every_steps: int = dataclasses.field(default=0, metadata={"minimum": 0})
-    keep: int = dataclasses.field(default=2, metadata={"minimum": 1})
-    sample_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
-    validate_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
-    ahead: int = dataclasses.field(default=1, metadata={"minimum": 0, "maximum": 16})
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """How a training ended.
-
-    Attributes:
-      run: the run with its fixed lengths.
-      step, steps: finished and planned steps of the last stage that ran.
-      interrupted: name of the signal that stopped it, or None.
-      loss: the last fetched loss, NaN when no step ran.
-      compile_seconds: time until the first step could run.
-      seconds: time in the loop, without pictures, validations and saves.
-      steps_per_second: over those seconds.
-    """
-
-    run: runs.Run
-    step: int
-    steps: int
-    interrupted: str | None
-    loss: float
-    compile_seconds: float
-    seconds: float
-    steps_per_second: float
 
 
 class Session:
@@ -124,10 +69,11 @@ class Session:
         self.on_sample = on_sample
         beginning = begin(self.stage, self.run.path, seed=self.run.seed, say=self.progress.say)
         self.step = self.first_step = int(beginning.state.step)
-        self._announce(beginning.layout, beginning.state.params)
         total = self.run.steps.get(self.stage.name)
         if total is not None and self.step >= total:
+            self.progress.say(f"{self.stage.name}: finished, at step {self.step} of {total}")
             return self._result(total, 0.0, 0.0)
+        self._announce(beginning.layout, beginning.state.params)
         length = self.loop.steps_per_dispatch
         with contextlib.ExitStack() as stack:
             self.feeding = Feeding(
@@ -144,7 +90,7 @@ class Session:
                 self.stepper.place(beginning.state)
             saved = self.step if beginning.restored else None
             del beginning
-            self.writer = checkpoints.Checkpoints(self.folder, keep=self.loop.keep, saved=saved)
+            self.writer = Checkpoints(self.folder, keep=self.loop.keep, saved=saved)
             stack.callback(self._close_writer)
             self.log = MetricsLog(
                 self.run.path, stage=self.stage.name,
@@ -302,7 +248,8 @@ class Session:
         rows = self.feeding.validation_rows()
         values = self.stepper.validate(self.feeding.arrays["validate"], rows)
         self.log.metrics(self.step, {f"validate/{name}": v for name, v in values.items()})
-        return values.get("score")
+        score = values.get("score", math.nan)
+        return score if math.isfinite(score) else None
 
     def _sample(self) -> None:
         if self.on_sample is None:

@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import toy_recipes
 
 from jaxhead.training import checkpoints as ckpt
+from jaxhead.training import session
+from jaxhead.training.checkpoint_writer import Checkpoints, is_disk_full
 from jaxhead.training.loop import LoopConfig, checkpoint_folder, train
 from jaxhead.training.progress import Progress
 
@@ -33,7 +35,7 @@ def tree(value=0.0):
 
 
 def written(folder, steps=(1, 2), **options):
-    made = ckpt.Checkpoints(folder, **options)
+    made = Checkpoints(folder, **options)
     for step in steps:
         made.save(step, tree(step + 0.5), {"feeds": {"f": {"at": step}}})
     made.wait()
@@ -49,7 +51,7 @@ def test_every_kind_of_leaf_comes_back_bit_equal(tmp_path):
 
 
 def test_newest_and_best_stay_and_disk_use_is_bounded(tmp_path):
-    made = ckpt.Checkpoints(tmp_path, keep=2)
+    made = Checkpoints(tmp_path, keep=2)
     for step, score in enumerate([0.1, 0.9, None, 0.3, None, None]):
         made.save(step, tree(step), {}, score)
     made.wait()
@@ -102,7 +104,7 @@ def replaced(change):
     def damage(folder):
         other = folder.with_name("other")
         shutil.rmtree(folder)
-        made = ckpt.Checkpoints(other)
+        made = Checkpoints(other)
         made.save(int(folder.name), change(tree(1.5)), {})
         made.wait()
         made.close()
@@ -145,7 +147,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
 
 def test_a_flipped_bit_would_go_unnoticed_without_digests(tmp_path):
     """Orbax restores the leaf below without a complaint: only the digest tells."""
-    made = ckpt.Checkpoints(tmp_path)
+    made = Checkpoints(tmp_path)
     random = np.random.default_rng(0).integers(0, 256, 1 << 16).astype(np.uint8)
     made.save(1, {"w": random}, {})
     made.wait()
@@ -182,7 +184,7 @@ def test_training_goes_on_from_the_good_one(tmp_path):
 def test_a_failed_save_in_the_background_stops_within_a_save_interval(tmp_path, monkeypatch):
     from orbax.checkpoint import future
 
-    real = ckpt.Checkpoints
+    real = Checkpoints
 
     class Failing(future.Future):
         def result(self, timeout=None):
@@ -199,7 +201,7 @@ def test_a_failed_save_in_the_background_stops_within_a_save_interval(tmp_path, 
     async def broken(self, *args, **kwargs):
         return [Failing()]
 
-    monkeypatch.setattr(ckpt, "Checkpoints", Breaks)
+    monkeypatch.setattr(session, "Checkpoints", Breaks)
     with pytest.raises(ckpt.CheckpointError, match=r"cable is out.*step 5") as error:
         train([toy_recipes.fit()], tmp_path, steps=4000, loop=LOOP, progress=Progress(quiet=True))
     assert "\n" not in str(error.value)
@@ -231,5 +233,5 @@ def test_full_disks_are_known_by_number_and_by_what_writers_say():
     deep = ValueError("OUT_OF_RANGE: Failed to write 9 bytes: File too large [os_error_code='27']")
     outer = RuntimeError("save failed")
     outer.__cause__ = deep
-    assert ckpt.is_disk_full(outer) and ckpt.is_disk_full(OSError(28, "x"))
-    assert not ckpt.is_disk_full(PermissionError(13, "no"))
+    assert is_disk_full(outer) and is_disk_full(OSError(28, "x"))
+    assert not is_disk_full(PermissionError(13, "no"))
