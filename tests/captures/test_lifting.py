@@ -50,9 +50,7 @@ def test_fit_pose_recovers_the_pose_from_pixels():
     shape, (rotation, translation) = face(), poses(6)
     pixels = project_points(shape, 1500.0, rotation, translation)
     turned = Rotation.from_rotvec([0.05, -0.08, 0.1]).as_matrix() @ rotation
-    found = fit_pose(
-        shape, pixels, 1500.0, np.ones(468), turned, translation + [0.01, -0.02, 0.1]
-    )
+    found = fit_pose(shape, pixels, 1500.0, np.ones(468), turned, translation + [0.01, -0.02, 0.1])
     np.testing.assert_allclose(found[0], rotation, atol=1e-6)
     np.testing.assert_allclose(found[1], translation, atol=1e-6)
 
@@ -64,8 +62,10 @@ def test_metric_vertices_reproject_onto_the_landmarks():
     rotation, translation = poses(4)
     vertices = metric_vertices(screen, 1200.0, rotation, translation, translation[:, 2])
     np.testing.assert_allclose(
-        [project_points(v, 1200.0, r[None], t[None])[0]
-         for v, r, t in zip(vertices, rotation, translation)],
+        [
+            project_points(v, 1200.0, r[None], t[None])[0]
+            for v, r, t in zip(vertices, rotation, translation)
+        ],
         screen[..., :2],
         atol=1e-9,
     )
