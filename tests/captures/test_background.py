@@ -1,6 +1,7 @@
 """The clean plate: what is uncovered, and what has to be guessed."""
 
 import numpy as np
+
 from jaxhead.captures.background import BackgroundCollector, clean_plate, fill_holes
 
 SIZE = 64

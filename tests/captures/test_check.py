@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+
 from jaxhead.captures.check import (
     Finding,
     Report,
@@ -15,7 +17,6 @@ from jaxhead.captures.check import (
 from jaxhead.captures.following import FaceTrack
 from jaxhead.captures.sound_check import sound_findings
 from jaxhead.files.video import VideoInfo
-from scipy.ndimage import gaussian_filter
 
 
 def by_name(findings):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from jaxhead.captures.crop import Crop, choose_crop, resize
 
 

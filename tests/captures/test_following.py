@@ -1,6 +1,7 @@
 """Following one face: the largest first, then the same one; mirrored measurements."""
 
 import numpy as np
+
 from jaxhead.captures.following import choose_face, mean_face, mirror_face, mirror_order
 from jaxhead.captures.landmarks import Face
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from jaxhead.captures.format import CaptureWriter, load_capture, split_frames
 from jaxhead.files.errors import InputError
 from jaxhead.heads.model import HeadModel

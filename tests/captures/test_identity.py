@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from jaxhead.captures.identity import choose_focal, fit_basis, fit_head
 from scipy.spatial.transform import Rotation
+
+from jaxhead.captures.identity import choose_focal, fit_basis, fit_head
 
 AXES = np.diag([1.0, -1.0, -1.0])
 

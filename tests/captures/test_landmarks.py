@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+
 from jaxhead.captures.landmarks import native_call, native_error
 from jaxhead.files.errors import InputError
 

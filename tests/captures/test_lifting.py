@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from jaxhead.captures.lifting import (
     align,
     fit_pose,
@@ -10,7 +12,6 @@ from jaxhead.captures.lifting import (
     project_points,
     screen_points,
 )
-from scipy.spatial.transform import Rotation
 
 AXES = np.diag([1.0, -1.0, -1.0])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from jaxhead.captures.masks import guided_filter, person_mask, resize_float, solve3, split_masks
 from jaxhead.captures.split import SplitCollector, face_coordinates, head_share
 

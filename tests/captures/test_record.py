@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from jaxhead.captures.format import load_capture
 from jaxhead.captures.record import fitted_audio, record
 from jaxhead.files.errors import InputError

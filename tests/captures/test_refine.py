@@ -1,9 +1,10 @@
 """Photometric refinement: a textured surface that was put down askew finds its place."""
 
 import numpy as np
-from jaxhead.captures.refine import refine_poses, surface_points
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
+
+from jaxhead.captures.refine import refine_poses, surface_points
 
 SIZE, SIDE = 96, 9
 K = np.array([[300.0, 0, 48], [0, 300.0, 48], [0, 0, 1]], np.float32)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from jaxhead.captures.smoothing import choose_strength, fill_gaps, frame_status, smooth
 
 

@@ -1,8 +1,9 @@
 """The torso's alignment: known similarities, hidden parts, and what cannot be measured."""
 
 import numpy as np
-from jaxhead.captures.torso import TorsoTracker, torso_reference, trusted
 from scipy.ndimage import gaussian_filter, map_coordinates
+
+from jaxhead.captures.torso import TorsoTracker, torso_reference, trusted
 
 SIZE = 256
 

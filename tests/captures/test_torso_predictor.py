@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
 from scipy.spatial.transform import Rotation
+
+from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
 
 COUNT, SIZE = 120, 128
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from jaxhead.captures.following import FaceTrack
 from jaxhead.captures.tracking import (
     dropped_reasons,
@@ -11,7 +13,6 @@ from jaxhead.captures.tracking import (
     track,
 )
 from jaxhead.files.errors import InputError
-from scipy.spatial.transform import Rotation
 
 COUNT, SIZE = 60, (360, 480)
 
