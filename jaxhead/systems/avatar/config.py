@@ -30,8 +30,8 @@ class FieldConfig:
     density_layers: int = number(3, 1, 12)  # linear layers, the last one included
     color_layers: int = number(3, 1, 12)
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
-    expression_dims: int = number(12, 0, 256)  # principal components of the scores
-    expression_noise: float = number(0.3, 0.0, 10.0)  # in units of a component's deviation
+    expression_dims: int = number(8, 0, 256)  # principal components of the scores
+    expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
@@ -43,7 +43,7 @@ class SurfaceConfig:
     """How a sample finds its triangle: a voxel volume per frame, or the exact tree."""
 
     nearest: str = choice("volume", ("volume", "bvh"))
-    resolution: int = number(48, 4, 256)  # voxels along the longest side of the box
+    resolution: int = number(56, 4, 256)  # voxels along the longest side of the box
     margin: float = number(0.08, 0.0, 1.0)  # metres around the mesh in which the field may lie
     shell: bool = True  # the field stays near the tracked surface, see hull.py
     pool: int = number(512, 1, 1 << 20)  # frames resident on a device at a time
@@ -84,8 +84,10 @@ class LossConfig:
 
     delta: float = number(0.1, 1e-6, 10.0)  # Huber's bend, patent section 7
     color: float = number(1.0, 0.0, 1e6)
-    opacity: float = number(0.02, 0.0, 1e6)  # head and person masks
-    random_background: float = number(0.5, 0.0, 1.0)  # share of rays over a random colour
+    opacity: float = number(0.005, 0.0, 1e6)  # head and person masks
+    surface: float = number(0.001, 0.0, 1e6)  # distance from skin, per centimetre
+    distortion: float = number(0.0005, 0.0, 1e6)  # spread along a ray, per centimetre
+    random_background: float = number(0.2, 0.0, 1.0)  # share of rays over a random colour
     table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables (INSTA)
 
 

@@ -12,10 +12,11 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 MOST_FRAMES = 100
-REACH = {"face": (0.02, 0.012), "lips": (0.015, 0.02), "eyes": (0.015, 0.012),
+REACH = {"face": (0.01, 0.006), "lips": (0.008, 0.012), "eyes": (0.008, 0.008),
          "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.07, 0.03)}
 """Metres outside and inside the surface by region; a fringe or glasses stand off the face."""
 ELSEWHERE = (0.07, 0.025)
+SKIN = ("face", "lips", "eyes")
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
 
@@ -58,6 +59,34 @@ def occupancy_prior(
     return ndimage.binary_dilation(allowed.reshape((resolution,) * 3))
 
 
+def nearest_surface(
+    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, *, reach: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance (n,) in metres, side (n,) signed distance to the nearest plane, triangle (n,).
+
+    Triangles are sampled (seven points each), so distances err by a fraction of an edge; points
+    farther than `reach` get an infinite distance and triangle 0.
+
+    Args:
+      points: (n, 3) metres.
+      vertices: (V, 3) metres; faces: (F, 3), counter-clockwise from outside.
+      reach: metres.
+    """
+    triangles = vertices[faces].astype(np.float64)
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    weights = np.array(
+        [[1, 1, 1], [4, 1, 1], [1, 4, 1], [1, 1, 4], [1, 4, 4], [4, 1, 4], [4, 4, 1]], np.float64
+    )
+    weights /= weights.sum(-1, keepdims=True)
+    surface = np.einsum("kc,fcx->fkx", weights, triangles).reshape(-1, 3)
+    distance, nearest = cKDTree(surface).query(points, distance_upper_bound=reach)
+    nearest = np.where(np.isfinite(distance), nearest, 0)
+    triangle = nearest // len(weights)
+    side = np.einsum("nx,nx->n", points - surface[nearest], normals[triangle])
+    return distance, side, triangle
+
+
 def shell_prior(
     box: np.ndarray,
     resolution: int,
@@ -74,25 +103,42 @@ def shell_prior(
       regions: (V,) indices into `names`.
       names: of the regions, `REACH` names those of skin.
     """
-    triangles = vertices[faces]
-    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    weights = np.array(
-        [[1, 1, 1], [4, 1, 1], [1, 4, 1], [1, 1, 4], [1, 4, 4], [4, 1, 4], [4, 4, 1]], np.float64
-    )
-    weights /= weights.sum(-1, keepdims=True)
-    surface = np.einsum("kc,fcx->fkx", weights, triangles).reshape(-1, 3)
-    triangle = np.repeat(np.arange(len(faces)), len(weights))
     axis = (np.arange(resolution) + 0.5) / resolution
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     points = box[0] + points * (box[1] - box[0])
     cell = float(np.max(box[1] - box[0])) / resolution
-    distance, nearest = cKDTree(surface).query(points, distance_upper_bound=ELSEWHERE[0] + cell)
-    found = np.isfinite(distance)
-    nearest = np.where(found, nearest, 0)
-    outside = np.einsum("nx,nx->n", points - surface[nearest], normals[triangle[nearest]]) >= 0
+    distance, side, triangle = nearest_surface(
+        points, vertices, faces, reach=ELSEWHERE[0] + cell
+    )
     reach = np.array([REACH.get(name, ELSEWHERE) for name in names])
     # A triangle reaches as far as the most generous of its corners.
-    limit = reach[regions[faces]].max(1)[triangle[nearest]]
-    limit = np.where(outside, limit[:, 0], limit[:, 1])
-    return (found & (distance <= limit + 0.5 * cell)).reshape((resolution,) * 3)
+    limit = reach[regions[faces]].max(1)[triangle]
+    limit = np.where(side >= 0, limit[:, 0], limit[:, 1])
+    return (distance <= limit + 0.5 * cell).reshape((resolution,) * 3)
+
+
+def skin_volume(
+    centres: np.ndarray,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    regions: np.ndarray,
+    names: tuple[str, ...],
+) -> np.ndarray:
+    """(nz, ny, nx, 2) float32: signed distance in metres to the template, and how much it is skin.
+
+    Skin is 1 at the face and falls to 0 where hair, the mouth's inside or clothes may stand off
+    the mesh; there the distance says nothing about what the camera saw.
+
+    Args:
+      centres: (nz, ny, nx, 3) metres.
+      vertices, faces, regions, names: of the template.
+    """
+    flat = centres.reshape(-1, 3)
+    distance, side, triangle = nearest_surface(flat, vertices, faces, reach=0.05)
+    skin = np.isin(regions, [names.index(n) for n in SKIN if n in names]).astype(np.float32)
+    share = skin[faces].mean(1)[triangle] * np.isfinite(distance)
+    signed = np.clip(np.where(side >= 0, distance, -distance), -0.05, 0.05)
+    near = np.abs(side) > 0.7 * np.minimum(distance, 1.0)
+    # Inside a triangle the plane's distance is exact where the samples' is not.
+    signed = np.where(near, np.clip(side, -0.05, 0.05), signed)
+    return np.stack([signed, share], -1).reshape(*centres.shape[:-1], 2).astype(np.float32)

@@ -14,9 +14,13 @@ import numpy as np
 from jaxhead.captures.format import Capture
 from jaxhead.captures.torso_predictor import fit_torso_predictor
 from jaxhead.files.errors import InputError
+from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.hull import MOST_FRAMES, occupancy_prior, shell_prior
+
+SURFACE_MARGIN = 0.015
+"""Metres around the meshes in which displacements are tabulated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class AvatarSpec:
       components: kept principal components of the scores.
       box: ((x, y, z), (x, y, z)) metres, lower and upper corner of the field in head space.
       shape: (nz, ny, nx) voxels of the surface volumes.
+      surface_box: the volumes' own box, tighter than the field's: what lies outside moves as its
+        border does.
     """
 
     frames: int
@@ -42,6 +48,7 @@ class AvatarSpec:
     components: int
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
     shape: tuple[int, int, int]
+    surface_box: tuple[tuple[float, float, float], tuple[float, float, float]]
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> AvatarSpec:
@@ -49,7 +56,8 @@ class AvatarSpec:
         value = dict(value)
         for name in ("size", "shape"):
             value[name] = tuple(value[name])
-        value["box"] = tuple(tuple(corner) for corner in value["box"])
+        for name in ("box", "surface_box"):
+            value[name] = tuple(tuple(corner) for corner in value[name])
         return cls(**value)
 
 
@@ -96,13 +104,6 @@ def field_box(vertices: np.ndarray, margin: float) -> np.ndarray:
     return np.stack([flat.min(0) - margin, flat.max(0) + margin]).astype(np.float32)
 
 
-def voxel_shape(box: np.ndarray, resolution: int) -> tuple[int, int, int]:
-    """(nz, ny, nx): `resolution` voxels along the longest side, near-cubic voxels."""
-    side = box[1] - box[0]
-    counts = np.maximum(4, np.round(side / side.max() * resolution).astype(int))
-    return int(counts[2]), int(counts[1]), int(counts[0])
-
-
 def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[str, np.ndarray]]:
     """The spec and the arrays that a run keeps of its capture (`inputs.npz`).
 
@@ -112,9 +113,12 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
     train = capture.train
     if len(train) == 0:
         raise InputError(f"{capture.path}: no usable training frame, expected at least one")
-    box = field_box(
-        np.concatenate([capture.vertices[train].reshape(-1, 3), np.asarray(capture.head.template)]),
-        config.surface.margin,
+    meshes = np.concatenate(
+        [capture.vertices[train].reshape(-1, 3), np.asarray(capture.head.template)]
+    )
+    box = field_box(meshes, config.surface.margin)
+    surface_box, shape = fit_box(
+        meshes, resolution=config.surface.resolution, margin=SURFACE_MARGIN
     )
     arrays = expression_components(capture.expression[train], config.field.expression_dims)
     motion = torso_parameters(capture.torso_motion, capture.size)
@@ -132,6 +136,7 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         "test": capture.test,
         "background": capture.background,
         "box": box,
+        "surface_box": surface_box,
     }
     measured = train[capture.torso_measured[train]]
     predictor = fit_torso_predictor(
@@ -165,10 +170,15 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         fps=float(capture.fps),
         scores=int(capture.expression.shape[1]),
         components=len(arrays["expression_scale"]),
-        box=tuple(tuple(float(x) for x in corner) for corner in box),
-        shape=voxel_shape(box, config.surface.resolution),
+        box=_corners(box),
+        shape=shape,
+        surface_box=_corners(surface_box),
     )
     return spec, arrays
+
+
+def _corners(box: np.ndarray):
+    return tuple(tuple(float(x) for x in corner) for corner in box)
 
 
 def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
     def body(i, out):
         rays = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
         at = jnp.minimum(rays, count - 1)
-        part = render_head(
+        part, _ = render_head(
             params,
             Rays(origins[at], directions[at], jnp.zeros((CHUNK,), jnp.int32)),
             request["geometry"][None], request["condition"][None], cells, frozen, None,

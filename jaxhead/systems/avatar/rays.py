@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -33,6 +33,19 @@ class Rays:
     directions: jax.Array
     frame: jax.Array
     seen: jax.Array | None = None
+
+
+class Samples(NamedTuple):
+    """Samples of n rays, s each.
+
+    Attributes:
+      t, delta: (n, s) metres; weights: (n, s) of the rendering sum; canonical: (n, s, 3) metres.
+    """
+
+    t: jax.Array
+    delta: jax.Array
+    weights: jax.Array
+    canonical: jax.Array
 
 
 def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
@@ -89,7 +102,7 @@ def render_head(
     keys: jax.Array | None,
     *,
     config: AvatarConfig,
-) -> Rendered:
+) -> tuple[Rendered, Samples]:
     """Colour, opacity and depth that the head's field gives along rays, over nothing.
 
     Args:
@@ -103,12 +116,13 @@ def render_head(
       config: the run's.
 
     Returns:
-      rgb (n, 3) premultiplied, alpha (n,), depth (n,) metres along the ray times alpha.
+      rgb (n, 3) premultiplied, alpha (n,), depth (n,) metres along the ray times alpha; and the
+      samples behind them.
     """
     count = config.sampling.samples
     t, delta = place_samples(keys, rays, cells, frozen["box"], config.sampling)
     points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    rgb, sigma = head_at(
+    rgb, sigma, canonical = head_at(
         params,
         points.reshape(-1, 3),
         jnp.repeat(
@@ -119,14 +133,15 @@ def render_head(
         geometry, conditions, frozen, config=config,
     )
     weights = volume_weights(sigma.reshape(t.shape), delta)
-    return composite(weights, rgb.reshape(*t.shape, 3), t)
+    rendered = composite(weights, rgb.reshape(*t.shape, 3), t)
+    return rendered, Samples(t, delta, weights, canonical.reshape(*t.shape, 3))
 
 
 def head_at(
     params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, geometry: jax.Array,
     conditions: jax.Array, frozen: Frozen, *, config: AvatarConfig,
-) -> tuple[jax.Array, jax.Array]:
-    """Colour (n, 3) and density (n,) per metre of the head at points (n, 3) of head space."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Colour (n, 3), density (n,) per metre and canonical points of points (n, 3) in head space."""
     points, directions = to_canonical(
         points, directions, frame, geometry, frozen, config=config
     )
@@ -138,7 +153,7 @@ def head_at(
         conditions[frame],
         config=config.field,
     )
-    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0]))
+    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -20,32 +20,42 @@ from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.errors import InputError
 from jaxhead.geometry import frenet, meshes
 from jaxhead.geometry.bvh import build_bvh, nearest_triangle
-from jaxhead.geometry.volume import displacement_volume, lookup, nearest_volume, template_volume
+from jaxhead.geometry.volume import (
+    displacement_volume,
+    lookup,
+    nearest_volume,
+    template_volume,
+    voxel_centres,
+)
+from jaxhead.heads.model import HeadModel
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.hull import skin_volume
 from jaxhead.systems.avatar.inputs import AvatarSpec
 
 Frozen = Mapping[str, Any]
-_ARRAYS = ("template", "faces", "neighbours", "template_index", "box")
+_ARRAYS = ("template", "faces", "neighbours", "template_index", "surface_box")
 
 
-def surface_arrays(
-    spec: AvatarSpec, template: np.ndarray, faces: np.ndarray
-) -> dict[str, np.ndarray]:
+def surface_arrays(spec: AvatarSpec, head: HeadModel) -> dict[str, np.ndarray]:
     """What every frame's volume starts from: arrays of the run's inputs.
 
     Args:
       spec: the run's.
-      template: (V, 3) metres; faces: (F, 3) int32.
+      head: the run's; its template is the canonical mesh.
 
     Returns:
-      {"neighbours" (F, 3) int32, "template_index" (nz, ny, nx) int32, the nearest triangle of the
-      template}.
+      {"neighbours" (F, 3) int32, "template_index" (nz, ny, nx) int32, the template's nearest
+      triangle, "skin" (nz, ny, nx, 2) of `hull.skin_volume`}.
     """
-    box = jnp.asarray(spec.box, jnp.float32)
+    box = jnp.asarray(spec.surface_box, jnp.float32)
+    template, faces = np.asarray(head.template), np.asarray(head.faces)
     index = template_volume(template, faces, box, shape=spec.shape)
+    centres = np.asarray(voxel_centres(box, spec.shape))
+    regions = np.asarray(head.regions)
     return {
         "neighbours": np.asarray(meshes.edge_neighbours(faces), np.int32),
         "template_index": np.asarray(index, np.int32),
+        "skin": skin_volume(centres, template, faces, regions, head.region_names),
     }
 
 
@@ -54,7 +64,7 @@ def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig)
 
     Args:
       vertices: (V, 3) metres, head space.
-      frozen: "template", "faces", "neighbours", "template_index", "box".
+      frozen: "template", "faces", "neighbours", "template_index", "surface_box".
       config: the run's.
 
     Returns:
@@ -65,7 +75,7 @@ def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig)
         return vertices
     if config.field.mapping == "none":
         return jnp.zeros((*frozen["template_index"].shape, 3), jnp.float16)
-    box, faces, neighbours = frozen["box"], frozen["faces"], frozen["neighbours"]
+    box, faces, neighbours = frozen["surface_box"], frozen["faces"], frozen["neighbours"]
     index = nearest_volume(vertices, faces, neighbours, box, frozen["template_index"])
     volume = displacement_volume(
         vertices, frozen["template"], faces, neighbours, index, box,
@@ -93,7 +103,7 @@ def to_canonical(
     if config.field.mapping == "none":
         return points, directions
     if config.surface.nearest == "volume":
-        return points + lookup(geometry, points, frozen["box"], frame), directions
+        return points + lookup(geometry, points, frozen["surface_box"], frame), directions
     faces = frozen["faces"]
     canonical = frenet.surface(frozen["template"], faces)
 
@@ -207,5 +217,5 @@ def _read_cache(file: pathlib.Path | None, digest: str) -> dict[int, np.ndarray]
 def geometry_digest(capture_digest: str, config: AvatarConfig, spec: AvatarSpec) -> str:
     """Names the geometry of a capture's frames: what it was made from and how."""
     how = [config.surface.nearest, config.field.mapping, config.field.beta]
-    made_of = [capture_digest, *how, spec.box, spec.shape]
+    made_of = [capture_digest, *how, spec.surface_box, spec.shape]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()

@@ -9,17 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.rendering import occupancy
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
-from jaxhead.systems.avatar.rays import Rays, head_at, layered, render_head, torso_points
+from jaxhead.systems.avatar.rays import (
+    Rays,
+    Samples,
+    head_at,
+    layered,
+    render_head,
+    torso_points,
+)
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
 PLAYER = "avatar"
 TORSO_CONDITION = 6
+UNSURE = 0.04
+"""Masks within this of 0 or 1 are trusted."""
 
 
 def init(
@@ -52,7 +62,7 @@ def render_rays(
     """What the fields give along a batch of rays of b frames, R each, the first h through the head.
 
     Returns:
-      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h)} over the batch's background.
+      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h)} over the batch's background, and "samples".
     """
     frames, count = batch["pixels"].shape[:2]
     heads = config.sampling.head_rays
@@ -62,7 +72,7 @@ def render_rays(
     shown = directions + config.field.direction_noise * batch["turn"][:, None]
     shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
     owner = jnp.repeat(jnp.arange(frames), heads, total_repeat_length=frames * heads)
-    head = render_head(
+    head, samples = render_head(
         params["head"],
         Rays(
             origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3)
@@ -91,6 +101,7 @@ def render_rays(
         "rgb": rgb.reshape(frames, count, 3),
         "person": person.reshape(frames, count),
         "head": head.alpha.reshape(frames, heads),
+        "samples": samples,
     }
 
 
@@ -106,7 +117,9 @@ def loss(
     pixels = jnp.floor(batch["pixels"]).astype(jnp.int32)
     plate = frozen["background"][pixels[..., 1], pixels[..., 0]].astype(jnp.float32) / 255
     person = masks[..., :1]
-    used = batch["random_used"][..., None]
+    # Where a mask says neither yes nor no (flying hair, soft edges) only the colour judges.
+    sure = jnp.abs(masks[..., :3] - 0.5) > 0.5 - UNSURE
+    used = (batch["random_used"] & sure[..., 0])[..., None]
     batch["back"] = jnp.where(used, batch["random"], plate)
     target = jnp.where(
         used, person * batch["rgb"] + (1 - person) * batch["random"], batch["rgb"]
@@ -118,15 +131,36 @@ def loss(
     # A torso ray that fell into the head's region has no head to show: it does not count.
     far = 1.0 - masks[..., 3] * (jnp.arange(masks.shape[1]) >= heads)
     color = jnp.mean(far[..., None] * huber(out["rgb"], target, delta=config.loss.delta))
-    head = jnp.mean(jnp.abs(out["head"] - masks[:, :heads, 1]))
-    cover = jnp.mean(far * jnp.abs(out["person"] - masks[..., 0]))
+    head = jnp.mean(sure[:, :heads, 1] * jnp.abs(out["head"] - masks[:, :heads, 1]))
+    cover = jnp.mean(far * sure[..., 0] * jnp.abs(out["person"] - masks[..., 0]))
     weights = config.loss
     total = weights.color * color / weights.delta + weights.opacity * (head + cover)
+    off, spread = surface_terms(out["samples"], frozen)
+    total = total + weights.surface * off + weights.distortion * spread
     decay = sum(
         jnp.sum(table**2) for field in params.values() for table in jax.tree.leaves(field["tables"])
     )
     total = total + 0.5 * weights.table_decay * decay
-    return total, ({"color": color, "head_mask": head, "person_mask": cover}, variables.state)
+    terms = {
+        "color": color, "head_mask": head, "person_mask": cover, "surface": off, "spread": spread,
+    }
+    return total, (terms, variables.state)
+
+
+def surface_terms(samples: Samples, frozen: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """How far from the skin and how spread out along the ray opacity is, both in centimetres.
+
+    The first is the mean weighted distance to the tracked surface where that is skin (in place of
+    INSTA's depth loss: the same pull towards the tracked geometry without a picture of depths).
+    The second is mip-NeRF 360's distortion (Barron et al. 2022, equation 15).
+    """
+    skin = lookup(frozen["skin"], samples.canonical, frozen["surface_box"])
+    off = jnp.sum(samples.weights * jnp.abs(skin[..., 0]) * skin[..., 1], -1)
+    w, t = samples.weights, samples.t
+    gaps = jnp.abs(t[:, :, None] - t[:, None, :])
+    pairs = jnp.einsum("ni,nij,nj->n", w, gaps, w)
+    spread = pairs + jnp.sum(w**2 * samples.delta, -1) / 3
+    return 100 * jnp.mean(off), 100 * jnp.mean(spread)
 
 
 def _with_noise(batch: dict[str, Any], config: AvatarConfig):
@@ -174,7 +208,7 @@ def refresh(
     def thickness(points):
         nobody = jnp.zeros((len(points),), jnp.int32)
         forward = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape)
-        _, sigma = head_at(
+        _, sigma, _ = head_at(
             variables.params[PLAYER]["head"], points, forward, nobody,
             rays["geometry"][:1], rays["condition"][:1], frozen, config=config,
         )

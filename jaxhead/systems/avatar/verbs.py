@@ -36,7 +36,10 @@ from jaxhead.training.runs import Run, create_run, is_run, load_run
 from jaxhead.training.system import Variables
 
 presets = configs.PRESETS
-_FROZEN = ("K", "box", "background", "occupancy", "neighbours", "template_index")
+_FROZEN = (
+    "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
+    "skin",
+)
 
 
 def train(
@@ -97,7 +100,7 @@ def _opened(
             raise InputError(f"{out}: no run there yet, expected a capture to train on")
         capture = load_capture(captures[0])
         spec, inputs = prepare(capture, config)
-        inputs |= surface_arrays(spec, inputs["head/template"], inputs["head/faces"])
+        inputs |= surface_arrays(spec, capture.head)
         source = {"path": str(captures[0].absolute()), "digest": capture.digest}
         run = create_run(
             out, system="avatar", config=to_document(config), seed=seed,
