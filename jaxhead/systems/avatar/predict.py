@@ -11,6 +11,7 @@ from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.integrate import Rendered
 from jaxhead.systems.avatar import model
+from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import Rays, layered, render_head, torso_points
 
@@ -33,7 +34,8 @@ def predict(
       params: {"head", "torso"}; state: {"occupancy"}; frozen: the run's arrays.
       request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "geometry" of the frame,
         "condition" (k,), "torso_motion" (2, 3) in pixels of the picture, "torso_condition" (6,),
-        "background" (H, W, 3) in [0, 1].
+        "camera_from_own" (4, 4) and "own_head" (3,) of `body.own_pixels`, "background" (H, W, 3)
+        in [0, 1].
       size: (H, W).
       config: the run's.
 
@@ -48,7 +50,10 @@ def predict(
     head = _head_picture(
         params["head"], state, frozen, request, origins, directions, config=config
     )
-    reference = torso_points(pixels, request["torso_motion"], size)
+    own, on_body = own_pixels(
+        pixels, request["K"], request["camera_from_own"], request["own_head"]
+    )
+    reference = torso_points(own, request["torso_motion"], size)
     torso, torso_alpha = jax.lax.map(
         lambda points: model.torso_field(
             params["torso"], points,
@@ -58,6 +63,7 @@ def predict(
     )
     count = height * width
     torso, torso_alpha = torso.reshape(-1, 3)[:count], torso_alpha.reshape(-1)[:count]
+    torso_alpha = torso_alpha * on_body
     rgb, person = layered(
         head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
     )

@@ -25,6 +25,7 @@ class Requests:
     Attributes:
       frame_ids: (n,) the capture's frames behind them, -1 where there is none.
       head_to_camera: (n, 4, 4); vertices: (n, V, 3) metres; condition: (n, k).
+      own_poses: (n, 4, 4) head-to-camera before the camera was turned around the person.
       torso_motion: (n, 2, 3) pixels of the picture; torso_condition: (n, 6).
       K: (3, 3) pixels of the picture; background: (H, W, 3) float32 in [0, 1]; size: (H, W).
       notes: what was predicted, replaced or held back, for the user.
@@ -32,6 +33,7 @@ class Requests:
 
     frame_ids: np.ndarray
     head_to_camera: np.ndarray
+    own_poses: np.ndarray
     vertices: np.ndarray
     condition: np.ndarray
     torso_motion: np.ndarray
@@ -120,7 +122,7 @@ def make_requests(
     if options.neutral:
         scores = np.zeros_like(scores)
         vertices = posed(head, scores)
-    moved = options.pose_from is not None or _turned(options)
+    own_poses = poses.astype(np.float32)
     if _turned(options):
         poses = np.stack([
             orbit_pose(pose, *_angles(options, i, len(poses))) for i, pose in enumerate(poses)
@@ -129,12 +131,15 @@ def make_requests(
     held = np.clip(condition, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     if options.expression_from is not None and np.any(held != condition):
         notes.append("expressions far from the subject's own were held at their edge")
-    motion = torso_motion(options, spec, inputs, frames, poses, moved, notes)
+    motion = torso_motion(options, inputs, frames, own_poses, notes)
     condition_torso = np.clip(torso_condition(inputs, motion, spec.size), -4.0, 4.0)
+    if _turned(options):
+        notes.append("the torso is laid on a cylinder for views that its camera did not see")
     own = options.pose_from is None and options.expression_from is None
     return _sized(options, spec, inputs, Requests(
         frame_ids=frames if own else np.full(len(frames), -1),
         head_to_camera=poses.astype(np.float32),
+        own_poses=own_poses,
         vertices=vertices,
         condition=held if options.expression_from or options.neutral else condition,
         torso_motion=motion,
@@ -153,15 +158,15 @@ def posed(head: HeadModel, scores: np.ndarray) -> np.ndarray:
 
 
 def torso_motion(
-    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, Any], frames: np.ndarray,
-    poses: np.ndarray, moved: bool, notes: list[str],
+    options: RenderOptions, inputs: dict[str, Any], frames: np.ndarray, poses: np.ndarray,
+    notes: list[str],
 ) -> np.ndarray:
     """(n, 2, 3) motion of the torso: measured where asked for and known, else predicted."""
     predictor = TorsoPredictor(
         **{name: inputs[f"torso_predictor/{name}"] for name in
            (field.name for field in dataclasses.fields(TorsoPredictor))}
     )
-    if moved:
+    if options.pose_from is not None:
         notes.append("the torso's motion was predicted from the new head poses")
         return predict_torso(predictor, poses)
     measured = inputs["torso_motion"][frames]

@@ -152,9 +152,12 @@ def renderer(
         return predict(params, state, frozen, request, size=size, config=config)
 
     def render(requests: Requests, index: int) -> dict[str, jax.Array]:
+        pose, own = requests.head_to_camera[index], requests.own_poses[index]
         request = {
             "K": requests.K,
-            "head_to_camera": requests.head_to_camera[index],
+            "head_to_camera": pose,
+            "camera_from_own": pose @ np.linalg.inv(own) if np.any(pose != own) else np.eye(4),
+            "own_head": own[:3, 3],
             "condition": requests.condition[index],
             "torso_motion": requests.torso_motion[index],
             "torso_condition": requests.torso_condition[index],

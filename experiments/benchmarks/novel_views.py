@@ -1,0 +1,204 @@
+"""Views that no training camera saw, scored against the truth of a synthetic capture.
+
+    python -m experiments.benchmarks.novel_views head run
+    python -m experiments.benchmarks.novel_views head run --without run_unmapped --json views.json
+
+CAPTURE is the folder that `jaxhead synthesize` made, RUN an avatar trained on it. `--without` names
+a run of the same capture trained with `--set field.mapping=none`. Every novel view of `truth/` is
+rendered with its own camera and its frame's expression. PSNR is the mean over views, inside the
+person's and the head's mask; a hole is a pixel of the head's mask where the head's own opacity is
+below one half; depth is compared where it is not a hole, the median of the absolute error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.flags import run_module
+from jaxhead.app.flags import Arguments
+from jaxhead.captures.format import load_capture
+from jaxhead.captures.synthetic import Truth, load_truth
+from jaxhead.evaluation.landmarks import face_reader
+from jaxhead.evaluation.scores import frame_scores, mean_of
+from jaxhead.evaluation.sheets import to_uint8
+from jaxhead.files.atomic import write_json
+from jaxhead.files.errors import InputError
+from jaxhead.heads.model import head_from_arrays
+from jaxhead.rendering.requests import RenderOptions
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.inputs import AvatarSpec
+from jaxhead.systems.avatar.requests import Requests, make_requests
+from jaxhead.systems.avatar.system import build
+from jaxhead.systems.avatar.verbs import frozen_arrays, renderer
+from jaxhead.training import loop
+from jaxhead.training.configuration import from_document
+from jaxhead.training.runs import load_run
+
+FIGURES = (
+    ("person", "PSNR person", "{:.2f}"), ("head", "PSNR head", "{:.2f}"),
+    ("holes", "holes", "{:.2%}"), ("depth_mm", "depth mm", "{:.2f}"),
+    ("found", "faces found", "{:.0%}"),
+)  # fmt: skip
+INSIDE = 127
+
+
+def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
+    """The run's picture of every novel view, in order: "rgb", "alpha", "depth" of `predict`.
+
+    Raises:
+      InputError: no run there, or one of another capture.
+    """
+    run = load_run(run_path)
+    config = from_document(AvatarConfig, run.config)
+    spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
+    frozen = frozen_arrays(inputs)
+    requests = view_requests(spec, inputs, truth)
+    (stage,) = build(config, spec, frozen, None)
+    variables, _ = loop.load_variables(stage, run.path, seed=run.seed)
+    render = renderer(variables, frozen, requests.size, config)
+    for view in range(len(requests.frame_ids)):
+        yield {name: np.asarray(value) for name, value in render(requests, view).items()}
+
+
+def view_requests(spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth) -> Requests:
+    """One request per novel view: its camera, and the mesh and expression of its frame.
+
+    The torso is looked up as in `jaxhead render --view`: it was seen from the capture's own camera
+    only.
+    """
+    prefix = "head/"
+    head = head_from_arrays(
+        {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
+    )
+    options = RenderOptions(split="all")
+    every = make_requests(options, spec, inputs, head)
+    place = {int(frame): at for at, frame in enumerate(every.frame_ids)}
+    missing = sorted({int(frame) for frame in truth.view_ids} - set(place))
+    if missing:
+        raise InputError(f"the run knows nothing of frame {missing[0]}: made of another capture?")
+    rows = np.array([place[int(frame)] for frame in truth.view_ids])
+    return dataclasses.replace(
+        every,
+        frame_ids=truth.view_ids,
+        head_to_camera=truth.head_to_camera,
+        own_poses=every.own_poses[rows],
+        vertices=every.vertices[rows],
+        condition=every.condition[rows],
+        torso_motion=every.torso_motion[rows],
+        torso_condition=every.torso_condition[rows],
+    )
+
+
+def score(run_path: str, truth: Truth, read_face) -> list[dict[str, float]]:
+    """One dictionary of `FIGURES` and "yaw" in degrees per view; NaN where undefined."""
+    return [
+        view_scores(picture, truth, view, read_face)
+        for view, picture in enumerate(pictures(run_path, truth))
+    ]
+
+
+def view_scores(
+    picture: dict[str, np.ndarray], truth: Truth, view: int, read_face
+) -> dict[str, float]:
+    """The figures of one picture against the truth of one view."""
+    person, head = (truth.masks[view, ..., k] > INSIDE for k in (0, 1))
+    scores = frame_scores(picture["rgb"], truth.frames[view], person, head)
+    solid = head & (picture["depth"] > 0)
+    off = np.abs(picture["depth"] - truth.depth[view])[solid & (truth.depth[view] > 0)]
+    found = float("nan")
+    if read_face is not None and read_face(truth.frames[view]) is not None:
+        found = float(read_face(to_uint8(picture["rgb"])) is not None)
+    return {
+        "yaw": float(truth.yaw_degrees[view]),
+        "person": scores["person"]["psnr"],
+        # The second mask of `frame_scores` is any region.
+        "head": scores["face"]["psnr"],
+        "holes": float(1 - solid.sum() / head.sum()) if head.any() else float("nan"),
+        "depth_mm": float(1e3 * np.median(off)) if len(off) else float("nan"),
+        "found": found,
+    }
+
+
+def means(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Means of `score`: over all views under "all", and by the size of the yaw."""
+    groups = {"all": rows}
+    for yaw in sorted({round(abs(row["yaw"]), 1) for row in rows}):
+        groups[f"yaw ±{yaw:g}°"] = [row for row in rows if round(abs(row["yaw"]), 1) == yaw]
+    return {
+        group: {name: mean_of([row[name] for row in some]) for name, _, _ in FIGURES}
+        for group, some in groups.items()
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result of `evaluate` as Markdown."""
+    lines = [
+        "| | " + " | ".join(title for _, title, _ in FIGURES) + " |",
+        "|---" * (len(FIGURES) + 1) + "|",
+    ]
+    for run, groups in result["runs"].items():
+        for group, figures in groups.items():
+            cells = (
+                "–" if figures[name] is None else pattern.format(figures[name])
+                for name, _, pattern in FIGURES
+            )
+            lines.append(f"| {run}, {group} | " + " | ".join(cells) + " |")
+    lines += ["", f"{result['views']} views. The torso is a picture that follows the head."]
+    if result["reason"]:
+        lines.append(f"– : {result['reason']}")
+    return "\n".join(lines)
+
+
+def evaluate(capture: str, runs: dict[str, str], *, assets: str | None = None) -> dict[str, Any]:
+    """Means of every run on the novel views of a capture.
+
+    Args:
+      capture: a synthetic capture.
+      runs: {name for the table: run folder}.
+      assets: folder of third-party models.
+
+    Raises:
+      InputError: no truth, no run, or a run of another capture.
+    """
+    digest, truth = load_capture(capture).digest, load_truth(capture)
+    if not len(truth.view_ids):
+        raise InputError(f"{capture}: holds no novel view, expected some")
+    for path in runs.values():
+        known = load_run(path).sources[0]["digest"]
+        if known != digest:
+            raise InputError(f"{path}: made of capture {known[:12]}, {capture} is {digest[:12]}")
+    with face_reader(assets) as (read_face, reason):
+        found = {name: means(score(path, truth, read_face)) for name, path in runs.items()}
+    return {"views": len(truth.view_ids), "runs": found, "reason": reason}
+
+
+def _define(values) -> None:
+    from absl import flags
+
+    flags.DEFINE_string("without", None, "a run without the mapping", flag_values=values)
+    flags.DEFINE_string("assets", None, "folder of third-party models", flag_values=values)
+    flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)
+
+
+def run(arguments: Arguments) -> int:
+    """Scores as the flags say and prints the table."""
+    flags = arguments.flags
+    capture, run_path = arguments.positionals
+    runs = {"run": run_path}
+    if flags.without:
+        runs["without mapping"] = flags.without
+    result = evaluate(capture, runs, assets=flags.assets)
+    print(report(result))
+    if flags.json:
+        write_json(flags.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    name = "experiments.benchmarks.novel_views"
+    sys.exit(run_module(name, __doc__, _define, run, positionals=("CAPTURE", "RUN")))
