@@ -79,7 +79,9 @@ def fill_holes(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
     Args:
       picture: (S, S, C) float; known: (S, S) bool.
     """
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    nearest = np.asarray(
+        distance_transform_edt(~known, return_distances=False, return_indices=True)
+    )
     filled = picture[tuple(nearest)]
     weight = known.astype(np.float32)
     result = np.where(known[..., None], picture, 0.0)
@@ -97,4 +99,5 @@ def fill_holes(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrunk(clear: np.ndarray, margin: int) -> np.ndarray:
-    return distance_transform_edt(np.pad(clear, 1, constant_values=True))[1:-1, 1:-1] > margin
+    distance = np.asarray(distance_transform_edt(np.pad(clear, 1, constant_values=True)))
+    return distance[1:-1, 1:-1] > margin

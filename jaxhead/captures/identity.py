@@ -97,23 +97,24 @@ def choose_focal(
     subset = screen[np.linspace(0, len(screen) - 1, min(len(screen), 200)).astype(int)]
     angles = np.radians(np.geomspace(6.0, 90.0, 28))
     focals = size[0] / 2 / np.tan(angles / 2)
-    rigidity, distance = [], []
-    for focal in focals:
-        points = lift(subset, focal)
-        shape = canonical @ HEAD_TO_CAMERA_AXES
-        for _ in range(3):
-            scale, rotation, translation = align(shape, points, rigid)
-            local = np.einsum("nji,nlj->nli", rotation, points - translation[:, None])
-            local = local / scale[:, None, None]
-            shape = local.mean(0)
-        deviation = np.einsum("l,nli->n", rigid / rigid.sum(), (local - shape) ** 2)
-        rigidity.append(max(deviation.mean(), 1e-12))
-        distance.append(np.median(translation[:, 2] / scale))
+    start = canonical @ HEAD_TO_CAMERA_AXES
+    rigidity, distance = zip(*(_rigidity(lift(subset, focal), start, rigid) for focal in focals))
     data = 0.5 * min(INDEPENDENT_FRAMES, len(subset)) * np.log(np.array(rigidity))
     prior = 0.5 * (np.log(np.array(distance) / USUAL_DISTANCE) / DISTANCE_SPREAD) ** 2
     cost = data + prior
     near = np.degrees(angles[cost <= cost.min() + 2])
     return float(np.exp(_minimum(np.log(focals), cost))), (float(near[0]), float(near[-1]))
+
+
+def _rigidity(points: np.ndarray, shape: np.ndarray, rigid: np.ndarray) -> tuple[float, float]:
+    """How much lifted faces (N, 468, 3) deform, in square metres, and their median distance."""
+    for _ in range(3):
+        scale, rotation, translation = align(shape, points, rigid)
+        local = np.einsum("nji,nlj->nli", rotation, points - translation[:, None])
+        local = local / scale[:, None, None]
+        deviation = np.einsum("l,nli->n", rigid / rigid.sum(), (local - local.mean(0)) ** 2)
+        shape = local.mean(0)
+    return max(float(deviation.mean()), 1e-12), float(np.median(translation[:, 2] / scale))
 
 
 def fit_head(
@@ -136,17 +137,19 @@ def fit_head(
         weights=rigid / rigid.sum(),
     )
     rotation, translation = start_poses(fit, screen)
+    shape = vertices = np.zeros((len(screen), *canonical.shape))
+    squares = np.zeros(screen.shape[:2])
     for turn in range(6):
         shape = fit.shape(scores)
         rotation, translation, vertices = fit.measure(screen, shape, rotation, translation)
         if turn < 2:
             # The canonical face's proportions are not the subject's: first the mean shape, kept at
             # the canonical size and place, which no monocular camera could tell.
-            neutral = _normalised(vertices.mean(0), canonical, fit.weights)
+            neutral, _ = _normalised(vertices.mean(0), fit.basis, canonical, fit.weights)
             fit = dataclasses.replace(fit, neutral=neutral)
             continue
-        neutral, basis = fit_basis(vertices, scores)
-        fit = dataclasses.replace(fit, neutral=_normalised(neutral, canonical, rigid), basis=basis)
+        neutral, basis = _normalised(*fit_basis(vertices, scores), canonical, rigid)
+        fit = dataclasses.replace(fit, neutral=neutral, basis=basis)
         shape = fit.shape(scores)
         error = screen[..., :2] - project_points(shape, focal, rotation, translation)
         squares = (error**2).sum(-1)
@@ -184,10 +187,12 @@ def fit_basis(vertices: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return shape - np.einsum("e,elk->lk", mean, basis), basis
 
 
-def _normalised(shape: np.ndarray, canonical: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`shape` moved, turned and scaled onto the canonical face."""
+def _normalised(
+    shape: np.ndarray, basis: np.ndarray, canonical: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`shape` moved, turned and scaled onto the canonical face, and its `basis` with it."""
     scale, rotation, translation = align(canonical, shape[None], weights)
-    return (shape - translation[0]) @ rotation[0] / scale[0]
+    return (shape - translation[0]) @ rotation[0] / scale[0], basis @ rotation[0] / scale[0]
 
 
 def _trust(variance: np.ndarray, rigid: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: f
     """
 
     def mean(array: np.ndarray) -> np.ndarray:
-        return uniform_filter(array, (2 * radius + 1, 2 * radius + 1), mode="nearest", axes=(0, 1))
+        return uniform_filter(array, 2 * radius + 1, mode="nearest", axes=(0, 1))
 
     centre, average = mean(guide), mean(values)
     products = mean((guide[..., :, None] * guide[..., None, :]).reshape(*values.shape, 9))

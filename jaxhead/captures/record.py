@@ -162,7 +162,7 @@ def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[s
     basis = np.asarray(extend_vertices(extension, posed.astype(np.float32))) - neutral
     blocks = np.array_split(tracked.vertices.astype(np.float32), max(1, count // 256))
     vertices = np.concatenate([np.asarray(extend_vertices(extension, b)) for b in blocks])
-    head = template.replace(
+    head = template.replace(  # pyright: ignore[reportAttributeAccessIssue]
         template=neutral, expression_basis=basis, expression_names=tuple(tracked.names)
     )
     poses = np.tile(np.eye(4), (count, 1, 1))

@@ -108,10 +108,11 @@ def refine_poses(
     template = _Template()
     for ids, levels in _batches(pictures, training):
         points = surface_at(surface, vertices[ids])
-        template.add(*_textures(levels, points, surface.weights, K, current[ids]), training[ids])
+        seen = _textures(levels, points, surface.weights, K, current[ids])
+        template.add(*seen, training[ids] & _first(ids))
+    before, after = np.zeros(len(start)), np.zeros(len(start))
     for number in range(rounds):
         target, template = template.mean(), _Template()
-        before, after = np.zeros(len(start)), np.zeros(len(start))
         for ids, levels in _batches(pictures, measured):
             points = surface_at(surface, vertices[ids])
             moved = _align(levels, points, surface.weights, K, current[ids], target)
@@ -120,7 +121,7 @@ def refine_poses(
             current[ids] = moved
             if number + 1 < rounds:
                 seen = _textures(levels, points, surface.weights, K, current[ids])
-                template.add(*seen, training[ids] & (np.diff(ids, prepend=-1) > 0))
+                template.add(*seen, training[ids] & _first(ids))
     improved = np.isfinite(after) & (after < before) & measured
     current[~improved] = start[~improved]
     after = np.where(improved, after, before)
@@ -189,6 +190,11 @@ def _batches(
                 levels.append(np.asarray(_halved(levels[-1])))
             yield np.array(ids), levels
             ids, batch = [], []
+
+
+def _first(ids: np.ndarray) -> np.ndarray:
+    """(B,) bool, False for the repeated frames that fill up the last batch."""
+    return np.diff(ids, prepend=-1) > 0
 
 
 def _flattened(picture: np.ndarray) -> np.ndarray:

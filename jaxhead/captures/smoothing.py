@@ -28,7 +28,7 @@ def choose_strength(series: np.ndarray) -> float:
     count = len(series)
     if count < 8 or not np.ptp(series, axis=0).any():
         return 0.0
-    spectrum = dct(series, axis=0, norm="ortho")
+    spectrum = np.asarray(dct(series, axis=0, norm="ortho"))
     energy = (spectrum**2).sum(1)
     scores = []
     for strength in _STRENGTHS:
@@ -43,7 +43,8 @@ def smooth(series: np.ndarray, strength: float) -> np.ndarray:
         return np.asarray(series)
     response = _response(len(series), strength).reshape(-1, *[1] * (np.ndim(series) - 1))
     response = response.astype(series.dtype)
-    return idct(dct(series, axis=0, norm="ortho") * response, axis=0, norm="ortho")
+    spectrum = np.asarray(dct(series, axis=0, norm="ortho"))
+    return np.asarray(idct(spectrum * response, axis=0, norm="ortho"))
 
 
 def frame_status(found: np.ndarray, *, longest: int = LONGEST_GAP) -> np.ndarray:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from jaxhead.captures.smoothing import fill_gaps
+from jaxhead.captures.smoothing import fill_gaps, frame_status
 
 LAGS = (0, 2, 5, 10)
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -103,11 +103,24 @@ def pose_features(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
     return np.concatenate([past[0], *(past[0] - earlier for earlier in past[1:])], 1)
 
 
-def fill_torso(motion: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """(N, 2, 3) motion with unmeasured frames interpolated; the identity if none is measured."""
+def fill_torso(
+    motion: np.ndarray, measured: np.ndarray, predicted: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, 2, 3) motion with frames filled in that were not measured.
+
+    Gaps of at most 5 frames are interpolated; longer ones take the prediction.
+
+    Args:
+      motion: (N, 2, 3); measured: (N,) bool.
+      predicted: (N, 2, 3), or None to interpolate and hold throughout (the identity if nothing
+        was measured).
+    """
     if not np.any(measured):
-        return np.tile(np.eye(2, 3), (len(motion), 1, 1))
-    return fill_gaps(motion, measured)
+        return np.tile(np.eye(2, 3), (len(motion), 1, 1)) if predicted is None else predicted
+    filled = fill_gaps(motion, measured)
+    if predicted is None:
+        return filled
+    return np.where((frame_status(measured) == 2)[:, None, None], predicted, filled)
 
 
 def _ridge(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:

@@ -14,9 +14,9 @@ from jaxhead.captures.format import CaptureWriter
 from jaxhead.captures.landmarks import PersonSegmenter
 from jaxhead.captures.masks import person_mask, segment, split_masks
 from jaxhead.captures.overlay import draw_overlay, front_edges
-from jaxhead.captures.split import SplitCollector, SplitModel, face_coordinates, head_share
+from jaxhead.captures.split import SplitCollector, face_coordinates, head_share
 from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
-from jaxhead.captures.torso_predictor import fill_torso
+from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
 from jaxhead.captures.validate import DROPPED, MEASURED
 from jaxhead.files.video import VideoWriter, decode
 
@@ -32,7 +32,7 @@ class Pictures:
     def __init__(self, video, fps: float, crop: Crop, segmenter: PersonSegmenter, arrays: dict):
         self.video, self.fps, self.crop = video, fps, crop
         self.segmenter, self.arrays = segmenter, arrays
-        self.split: SplitModel | None = None
+        self.split = SplitCollector().model()
 
     def frames(self) -> Iterator[np.ndarray]:
         """The full frames."""
@@ -62,7 +62,8 @@ class Pictures:
         chosen = int(np.where(usable, distance, np.inf).argmin())
         ids = np.flatnonzero(usable)
         studied = set(ids[:: max(1, len(ids) // _STUDIED)].tolist()) | {chosen}
-        collector, reference = SplitCollector(), None
+        collector = SplitCollector()
+        reference = np.zeros((WORK_SIZE, WORK_SIZE, 3), np.uint8)
         for index, frame in enumerate(self.frames()):
             if index > max(studied):
                 break
@@ -127,7 +128,7 @@ def write_frames(
             if video is not None:
                 video.write(_overlaid(window, masks, faces, arrays, index))
             tell("frames", index + 1, count)
-    figures = _keep_torso(arrays, torsos, pictures.crop.size)
+    figures = _keep_torso(arrays, torsos, train, pictures.crop.size)
     plate, share = collector.plate()
     return plate, {**figures, "background_uncovered": share}
 
@@ -152,16 +153,19 @@ def _torso_reference(pictures: Pictures, window: np.ndarray, index: int) -> Tors
     return torso_reference(grey_picture(window), torso)
 
 
-def _keep_torso(arrays: dict, torsos: TorsoTracker, size: int) -> dict[str, Any]:
+def _keep_torso(arrays: dict, torsos: TorsoTracker, train: np.ndarray, size: int) -> dict[str, Any]:
     """Put torso_motion and torso_measured into `arrays`; figures for the report."""
     motion, error, measured = torsos.finish(len(arrays["status"]))
     measured = measured & (arrays["status"] != DROPPED)
     motion[..., 2] *= size / WORK_SIZE
-    arrays["torso_motion"] = fill_torso(motion, measured)
+    predictor = fit_torso_predictor(arrays["head_to_camera"], motion, train & measured, size=size)
+    predicted = predict_torso(predictor, arrays["head_to_camera"])
+    arrays["torso_motion"] = fill_torso(motion, measured, predicted)
     arrays["torso_measured"] = measured
     return {
         "torso_measured_share": float(measured.mean()),
         "torso_error": float(np.median(error)),
+        "torso_prediction_error_pixels": float(predictor.error),
     }
 
 

@@ -57,3 +57,12 @@ def test_filling():
     filled = fill_torso(motion, np.array([True, False, True, False]))
     np.testing.assert_allclose(filled[:, 0, 2], [0, 1, 2, 2])
     np.testing.assert_array_equal(fill_torso(motion, np.zeros(4, bool))[1], np.eye(2, 3))
+
+
+def test_long_gaps_take_the_prediction_and_short_ones_do_not():
+    motion, predicted = np.zeros((30, 2, 3)), np.full((30, 2, 3), 7.0)
+    measured = np.ones(30, bool)
+    measured[5:8] = measured[12:20] = False
+    filled = fill_torso(motion, measured, predicted)
+    assert (filled[12:20] == 7).all() and (np.delete(filled, slice(12, 20), 0) == 0).all()
+    np.testing.assert_array_equal(fill_torso(motion, np.zeros(30, bool), predicted), predicted)
