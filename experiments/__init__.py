@@ -1,0 +1,1 @@
+"""Presets of published experiments and benchmarks, run as `python -m experiments.NAME`."""

@@ -1,0 +1,111 @@
+"""The benchmarks run from end to end at sizes at which their figures mean nothing."""
+
+import json
+import math
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = (
+    "field.levels=3", "field.log2_size=8", "field.hidden=8", "field.finest_resolution=32",
+    "surface.resolution=10", "sampling.frames=4", "sampling.head_rays=16", "sampling.torso_rays=4",
+    "sampling.samples=4", "sampling.segments=8", "sampling.occupancy_resolution=8",
+    "torso.levels=2", "torso.log2_size=6", "torso.hidden=8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """The repository's root on the path, as `python -m` has it."""
+    sys.path.insert(0, str(ROOT))
+    yield
+    sys.path.remove(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    """A synthetic capture with two novel views."""
+    from jaxhead.captures.synthetic import synthesize
+
+    folder = tmp_path_factory.mktemp("capture") / "head"
+    return synthesize(folder, frames=10, size=32, novel_frames=1)
+
+
+def test_naive_hash_equals_the_hash_grid():
+    from experiments.benchmarks.paths import naive_hash
+    from jaxhead.encodings.hash_grid import HashGridConfig, hash_encode, init_table
+
+    config = HashGridConfig(levels=5, log2_size=9, base_resolution=4, finest_resolution=64)
+    tables = init_table(jax.random.key(0), config)
+    x = jax.random.uniform(jax.random.key(1), (50, 3))
+    naive = naive_hash(jnp.concatenate(tables, axis=1).T, x, config)
+    np.testing.assert_allclose(naive, hash_encode(tables, x, config), atol=1e-9)
+
+
+def test_bound_names_the_resource_that_takes_longest():
+    from experiments.benchmarks.timing import Work, bound
+
+    rates = {"products": 10.0, "arithmetic": 10.0, "streamed": 1.0, "looked_up": 5.0, "added": 5.0}
+    work = Work(products=10.0, streamed=3.0) + Work(streamed=1.0).times(2)
+    assert bound(work, 10.0, rates) == ("streamed", pytest.approx(0.5))
+
+
+def test_hot_paths_fill_the_table(capture, tmp_path):
+    from experiments.benchmarks import hot_paths
+    from experiments.benchmarks.flags import multi_override
+    from experiments.benchmarks.subject import open_subject
+
+    subject = open_subject(capture, tmp_path, multi_override("default", TINY))
+    try:
+        result = hot_paths.measure(subject, rounds=1, sizes=(16,), scale=16)
+    finally:
+        subject.geometry.close()
+    assert all(row["ns"] > 0 for row in result["paths"])
+    assert math.isfinite(result["volume"]["max_mm"]) and result["volume"]["wrong"] <= 1
+    text = hot_paths.report(json.loads(json.dumps(result)))
+    assert text.count("| ") > 50 and "nan" not in text
+
+
+def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
+    from experiments.benchmarks import novel_views
+    from experiments.benchmarks.flags import multi_override
+    from experiments.benchmarks.subject import open_subject
+    from jaxhead.captures.synthetic import load_truth
+
+    subject = open_subject(capture, tmp_path, multi_override("default", TINY))
+    subject.geometry.close()
+    truth = load_truth(capture)
+    requests = novel_views.view_requests(subject.spec, subject.inputs, truth)
+    np.testing.assert_array_equal(requests.head_to_camera, truth.head_to_camera)
+    np.testing.assert_array_equal(
+        requests.vertices, subject.inputs["vertices"][truth.view_ids].astype(np.float32)
+    )
+    perfect = {"rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0]}
+    rows = [novel_views.view_scores(perfect, truth, view, None) for view in range(2)]
+    assert rows[0]["person"] == 100.0 and rows[1]["person"] < 100.0
+    assert rows[0]["depth_mm"] == 0.0 and rows[0]["holes"] <= 0.05
+    result = {"views": 2, "runs": {"run": novel_views.means(rows)}, "reason": "no model"}
+    assert "| run, all |" in novel_views.report(result)
+
+
+def test_quality_prints_one_row_per_method():
+    from experiments.benchmarks import quality
+
+    block = {name: {"psnr": 30.0, "ssim": 0.9, "l1": 0.1} for name in ("image", "person", "face")}
+    baselines = {"mean_frame": block, "nearest_expression": block, "nearest_pixels": block}
+    scores = {"test": block, "driven": block, "baselines": baselines}
+    text = quality.report({"may": {"mapped": scores, "unmapped": scores}})
+    assert len(text.splitlines()) == 2 + len(quality.ROWS)
+    assert "| may, without mapping | 30.00 | 30.00 | 30.00 | 0.9000 |" in text
+
+
+def test_options_of_the_documentation_are_those_of_the_configuration():
+    from experiments import options_table
+
+    text = options_table.DOCUMENT.read_text(encoding="utf-8")
+    assert options_table.rewritten(text) == text, "run python -m experiments.options_table"
