@@ -31,7 +31,7 @@ class FieldConfig:
     color_layers: int = number(3, 1, 12)
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     expression_dims: int = number(8, 0, 256)  # principal components of the scores
-    expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
+    expression_noise: float = number(0.3, 0.0, 10.0)  # in units of a component's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
@@ -55,9 +55,9 @@ class SamplingConfig:
     """Rays of a step and samples of a ray. The batch is global: it is split over the devices."""
 
     frames: int = number(8, 1, 4096)
-    head_rays: int = number(96, 1, 1 << 20)  # per frame, through the head's region
+    head_rays: int = number(128, 1, 1 << 20)  # per frame, through the head's region
     torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
-    samples: int = number(16, 1, 1024)
+    samples: int = number(12, 1, 1024)
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)
     occupancy_every: int = number(16, 1, 1 << 20)
@@ -75,7 +75,7 @@ class TorsoConfig:
     hidden: int = number(64, 1, 1024)
     layers: int = number(3, 1, 12)
     motion_noise: float = number(0.3, 0.0, 10.0)
-    deformation: float = number(0.03, 0.0, 1.0)  # largest residual shift, share of the picture
+    deformation: float = number(0.05, 0.0, 1.0)  # largest residual shift, share of the picture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -187,7 +187,7 @@ def make_feed(
     )
     arrays = filler.empty() | {
         "head_to_camera": inputs["head_to_camera"],
-        "condition": expression_condition(inputs, inputs["expression"]),
+        "condition": expression_condition(inputs, inputs["expression"], inputs["vertices"]),
         "torso_motion": inputs["torso_motion"],
         "torso_condition": torso_condition(inputs, inputs["torso_motion"], spec.size),
     }

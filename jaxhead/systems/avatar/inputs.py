@@ -17,7 +17,7 @@ from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import MOST_FRAMES, occupancy_prior, shell_prior
+from jaxhead.systems.avatar.hull import MOST_FRAMES, SKIN, occupancy_prior, shell_prior
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
@@ -61,24 +61,35 @@ class AvatarSpec:
         return cls(**value)
 
 
-def expression_components(scores: np.ndarray, dims: int) -> dict[str, np.ndarray]:
-    """Mean, principal directions and deviations of the scores of the training frames.
+def expression_components(
+    scores: np.ndarray, shapes: np.ndarray, dims: int
+) -> dict[str, np.ndarray]:
+    """What turns scores and measured shapes into a frame's condition, from training frames.
+
+    Scores tell what a mesh cannot (a squint, a gaze), the mesh tells how far lips and lids really
+    are apart; both blocks get one total variance before their principal components are taken.
 
     Args:
-      scores: (n, E) scores in [0, 1].
+      scores: (n, E) in [0, 1].
+      shapes: (n, S) coordinates of the skin in metres.
       dims: components wanted; fewer where the frames span fewer.
 
     Returns:
-      {"expression_mean" (E,), "expression_components" (k, E), "expression_scale" (k,)}: a frame's
-      condition is (score - mean) @ components.T / scale.
+      {"expression_mean" (E + S,), "expression_components" (k, E + S), "expression_scale" (k,)}: a
+      condition is (features - mean) @ components.T / scale.
     """
-    mean = scores.mean(0)
-    _, deviation, directions = np.linalg.svd(scores - mean, full_matrices=False)
+    features = np.concatenate([scores, shapes], -1).astype(np.float64)
+    mean = features.mean(0)
+    weights = np.concatenate([
+        np.full(block.shape[1], 1 / np.sqrt(max(block.var(0).sum(), 1e-12)))
+        for block in (scores, shapes)
+    ])
+    _, deviation, directions = np.linalg.svd((features - mean) * weights, full_matrices=False)
     deviation = deviation / np.sqrt(max(1, len(scores) - 1))
     keep = min(dims, int(np.sum(deviation > 1e-3)))
     return {
         "expression_mean": mean.astype(np.float32),
-        "expression_components": directions[:keep].astype(np.float32),
+        "expression_components": (directions[:keep] * weights).astype(np.float32),
         "expression_scale": deviation[:keep].astype(np.float32),
     }
 
@@ -120,7 +131,13 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
     surface_box, shape = fit_box(
         meshes, resolution=config.surface.resolution, margin=SURFACE_MARGIN
     )
-    arrays = expression_components(capture.expression[train], config.field.expression_dims)
+    skin = skin_vertices(np.asarray(capture.head.regions), capture.head.region_names)
+    arrays = expression_components(
+        capture.expression[train],
+        capture.vertices[train][:, skin].reshape(len(train), -1),
+        config.field.expression_dims,
+    )
+    arrays["skin_vertices"] = skin
     motion = torso_parameters(capture.torso_motion, capture.size)
     arrays |= {
         "K": capture.K,
@@ -201,9 +218,19 @@ def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([masks, 255 * near[..., None].astype(np.uint8)], -1), box
 
 
-def expression_condition(inputs: dict[str, np.ndarray], scores: np.ndarray) -> np.ndarray:
-    """(..., k) the normalised principal components of scores (..., E)."""
-    centred = scores - inputs["expression_mean"]
+def skin_vertices(regions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Ids (s,) int32 of the vertices that expressions move and a camera sees."""
+    return np.flatnonzero(np.isin(regions, [names.index(n) for n in SKIN if n in names])).astype(
+        np.int32
+    )
+
+
+def expression_condition(
+    inputs: dict[str, np.ndarray], scores: np.ndarray, vertices: np.ndarray
+) -> np.ndarray:
+    """(n, k) normalised principal components of scores (n, E) and meshes (n, V, 3) metres."""
+    shapes = vertices[:, inputs["skin_vertices"]].reshape(len(vertices), -1)
+    centred = np.concatenate([scores, shapes], -1) - inputs["expression_mean"]
     return (
         centred @ inputs["expression_components"].T / inputs["expression_scale"]
     ).astype(np.float32)

@@ -127,7 +127,7 @@ def make_requests(
         poses = np.stack([
             orbit_pose(pose, *_angles(options, i, len(poses))) for i, pose in enumerate(poses)
         ])
-    condition = expression_condition(inputs, scores)
+    condition = expression_condition(inputs, scores, vertices)
     held = np.clip(condition, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     if options.expression_from is not None and np.any(held != condition):
         notes.append("expressions far from the subject's own were held at their edge")
