@@ -110,14 +110,22 @@ def _opened(
         return load_run(run.path), capture
     run = load_run(out)
     former = from_document(AvatarConfig, run.config)
-    for part in dataclasses.fields(AvatarConfig):
-        new, old = getattr(config, part.name), getattr(former, part.name)
-        if part.name not in ("loop", "steps") and new != old:
+    old = dict(_settings(former))
+    for name, new in _settings(config):
+        if new != old[name]:
             raise InputError(
-                f"{out}: the run was made with {part.name} = {old}, {new} contradicts it; "
+                f"{out}: the run was made with {name}={old[name]}, {name}={new} contradicts it; "
                 "a run keeps its configuration"
             )
     return run, open_capture(run, captures[0] if captures else None)
+
+
+def _settings(config: AvatarConfig) -> Iterator[tuple[str, Any]]:
+    """Names and values of what a run keeps: all but its length and how it is driven."""
+    for part in dataclasses.fields(config):
+        if part.name not in ("loop", "steps"):
+            value = getattr(config, part.name)
+            yield from ((f"{part.name}.{k}", v) for k, v in dataclasses.asdict(value).items())
 
 
 def open_capture(run: Run, path: str | pathlib.Path | None) -> Capture:
