@@ -44,6 +44,9 @@ FIGURES = (
     ("holes", "holes", "{:.2%}"), ("depth_mm", "depth mm", "{:.2f}"),
     ("found", "faces found", "{:.0%}"),
 )  # fmt: skip
+PER_PICTURE = (
+    "frame_ids", "own_poses", "vertices", "condition", "torso_motion", "torso_condition",
+)  # fmt: skip
 INSIDE = 127
 
 
@@ -66,32 +69,19 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
 
 
 def view_requests(spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth) -> Requests:
-    """One request per novel view: its camera, and the mesh and expression of its frame.
-
-    The torso is looked up as in `jaxhead render --view`: it was seen from the capture's own camera
-    only.
-    """
+    """One request per novel view: its camera, all else that of its frame."""
     prefix = "head/"
     head = head_from_arrays(
         {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
     )
-    options = RenderOptions(split="all")
-    every = make_requests(options, spec, inputs, head)
+    every = make_requests(RenderOptions(split="all"), spec, inputs, head)
     place = {int(frame): at for at, frame in enumerate(every.frame_ids)}
     missing = sorted({int(frame) for frame in truth.view_ids} - set(place))
     if missing:
         raise InputError(f"the run knows nothing of frame {missing[0]}: made of another capture?")
     rows = np.array([place[int(frame)] for frame in truth.view_ids])
-    return dataclasses.replace(
-        every,
-        frame_ids=truth.view_ids,
-        head_to_camera=truth.head_to_camera,
-        own_poses=every.own_poses[rows],
-        vertices=every.vertices[rows],
-        condition=every.condition[rows],
-        torso_motion=every.torso_motion[rows],
-        torso_condition=every.torso_condition[rows],
-    )
+    chosen = {name: getattr(every, name)[rows] for name in PER_PICTURE}
+    return dataclasses.replace(every, **chosen | {"head_to_camera": truth.head_to_camera})
 
 
 def score(run_path: str, truth: Truth, read_face) -> list[dict[str, float]]:
@@ -148,7 +138,7 @@ def report(result: dict[str, Any]) -> str:
                 for name, _, pattern in FIGURES
             )
             lines.append(f"| {run}, {group} | " + " | ".join(cells) + " |")
-    lines += ["", f"{result['views']} views. The torso is a picture that follows the head."]
+    lines += ["", f"{result['views']} views. The torso is a picture, laid on a cylinder."]
     if result["reason"]:
         lines.append(f"– : {result['reason']}")
     return "\n".join(lines)

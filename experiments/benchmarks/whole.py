@@ -50,7 +50,9 @@ def step_times(subject: Subject, *, rounds: int = 7) -> dict[str, Any]:
     variables = subject.variables()
     frozen, arrays = jax.device_put((variables.frozen, {"rays": subject.arrays}), device)
     placed = replicate({"rays": subject.arrays}, [device])
-    held = {"state": jax.device_put(subject.state(), device), "root": subject.root()}
+    # Copied, since parameters and their averages begin as the same arrays and are donated.
+    state = jax.tree.map(lambda x: jnp.array(x, copy=True), subject.state())
+    held = {"state": jax.device_put(state, device), "root": subject.root()}
 
     def plain():
         held["state"] = step(held["state"], frozen, arrays, held["root"])
