@@ -31,7 +31,7 @@ class FieldConfig:
     color_layers: int = number(3, 1, 12)
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     expression_dims: int = number(8, 0, 256)  # principal components of the scores
-    expression_noise: float = number(0.3, 0.0, 10.0)  # in units of a component's deviation
+    expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
@@ -99,7 +99,7 @@ class OptimiserConfig:
     table_rate: float = number(1e-2, 0.0, 10.0)
     final_share: float = number(0.03, 0.0, 1.0)  # of the rate, at the last step
     hold: float = number(0.3, 0.0, 0.99)  # share of the run before the rate falls
-    ema: float = number(0.995, 0.0, 1.0)
+    ema: float = number(0.998, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

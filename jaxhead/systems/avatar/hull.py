@@ -13,9 +13,9 @@ from scipy.spatial import cKDTree
 
 MOST_FRAMES = 100
 REACH = {"face": (0.01, 0.006), "lips": (0.008, 0.012), "eyes": (0.008, 0.008),
-         "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.07, 0.03)}
+         "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.12, 0.05)}
 """Metres outside and inside the surface by region; a fringe or glasses stand off the face."""
-ELSEWHERE = (0.07, 0.025)
+ELSEWHERE = (0.12, 0.06)
 SKIN = ("face", "lips", "eyes")
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
