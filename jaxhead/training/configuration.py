@@ -25,7 +25,7 @@ Config = TypeVar("Config")
 def to_document(config: Any) -> dict[str, Any]:
     """The JSON document of a configuration: nested dictionaries, tuples as lists."""
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return [plain(v) for v in value] if isinstance(value, tuple) else value

@@ -120,7 +120,8 @@ class _Events:
         self._summary, self._pb = summary, event_pb2
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        kind = event_pb2.SessionLog  # type: ignore[attr-defined]
+        start = kind(status=kind.START)
         # TensorBoard drops what an interrupted run wrote after the checkpoint of this one.
         self._add(step + 1, session_log=start)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class OptimizerConfig:
 
 def exponential_schedule(
     total: jax.Array | int, *, rate: float, final: float, warmup: float = 0.0, hold: float = 0.0
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[[ArrayLike], jax.Array]:
     """step -> learning rate: linear warm-up, constant until `hold`, exponential to `rate * final`.
 
     Args:
@@ -44,7 +45,7 @@ def exponential_schedule(
       rate: the peak; final: the last rate as a part of it; warmup, hold: shares of the run.
     """
 
-    def schedule(step: jax.Array) -> jax.Array:
+    def schedule(step: ArrayLike) -> jax.Array:
         done = jnp.asarray(step, jnp.float32) / jnp.maximum(jnp.asarray(total, jnp.float32), 1.0)
         begin = max(hold, warmup)
         decay = jnp.clip((done - begin) / (1.0 - begin), 0.0, 1.0)
@@ -56,12 +57,12 @@ def exponential_schedule(
 
 def cosine_schedule(
     total: jax.Array | int, *, rate: float, final: float = 0.0, warmup: float = 0.0
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[[ArrayLike], jax.Array]:
     """step -> learning rate: linear warm-up, then half a cosine to `rate * final`; `total` may be
     traced.
     """
 
-    def schedule(step: jax.Array) -> jax.Array:
+    def schedule(step: ArrayLike) -> jax.Array:
         done = jnp.asarray(step, jnp.float32) / jnp.maximum(jnp.asarray(total, jnp.float32), 1.0)
         fall = jnp.clip((done - warmup) / (1.0 - warmup), 0.0, 1.0)
         rise = jnp.clip(done / warmup, 0.0, 1.0) if warmup > 0 else 1.0

@@ -17,8 +17,7 @@ from jaxhead.training.system import Stage, Variables
 Tree = Any
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """What a checkpoint holds.
 
     Attributes:

@@ -29,8 +29,7 @@ AXIS_NAME = "batch"
 Tree = Any
 
 
-@flax.struct.dataclass
-class Variables:
+class Variables(flax.struct.PyTreeNode):
     """Everything that the functions of a system read.
 
     Attributes:
@@ -46,8 +45,7 @@ class Variables:
     frozen: Tree = flax.struct.field(default_factory=dict)
 
 
-@flax.struct.dataclass
-class Shard:
+class Shard(flax.struct.PyTreeNode):
     """The part of a feed's global batch that one device makes.
 
     Attributes:

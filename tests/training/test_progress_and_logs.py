@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -11,6 +12,11 @@ from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.progress import Progress, duration
 
 TIMES = [(0, "0 s"), (59.4, "59 s"), (61, "1:01"), (3723, "1:02:03")]
+
+
+class Full(io.StringIO):
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Terminal(io.StringIO):
@@ -104,10 +110,12 @@ def test_tensorboard_events_can_be_read(tmp_path):
 
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path):
     log = open_log(tmp_path, 0)
-    os.close(log._metrics.fileno())
+    log._metrics.close()
+    log._metrics = Full()
     log.metrics(1, {"loss": 1.0})
-    with pytest.raises(InputError, match="metrics.jsonl"):
+    with pytest.raises(InputError, match="metrics.jsonl.*no space"):
         log.flush()
+    log.close()
 
 
 def test_signals_are_noted_and_a_second_interrupt_is_obeyed():

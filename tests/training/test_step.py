@@ -182,6 +182,24 @@ def test_every_and_start_say_when_a_player_moves():
     assert made.host_state().state["count"] == 2
 
 
+def test_every_kind_of_state_is_the_same_on_all_devices_and_on_one():
+    stage = toy_recipes.everything(batch=16)
+    rows, states = stage.feeds["rows"].next(stage.feeds["rows"].start)[0], []
+    for devices in (1, 4):
+        made, arrays = stepper_of(stage, devices)
+        split = jax.tree.map(
+            lambda x, d=devices: jnp.stack([x.reshape(d, 16 // d, *x.shape[1:])] * 8, 1), rows
+        )
+        made.dispatch(arrays, {"rows": split}, 6, 10)
+        for leaf in jax.tree.leaves(made._state):
+            shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+            assert all(np.array_equal(shard, shards[0]) for shard in shards)
+        states.append(made.host_state())
+    assert states[0].state["seen"].any() and not states[0].state["seen"].all()
+    for a, b in zip(jax.tree.leaves(states[0]), jax.tree.leaves(states[1])):
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=1e-5, atol=1e-6)
+
+
 def test_averages_follow_the_params():
     stage = toy_recipes.fit()
     made, arrays = stepper_of(stage, 1)
