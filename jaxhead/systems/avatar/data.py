@@ -97,15 +97,17 @@ class PoolFiller:
         }
 
     def refresh(self, arrays: dict[str, Any], step: int) -> dict[str, Any]:
-        """The pool's arrays at `step`; waits for volumes that are still being built."""
+        """The pool's arrays at `step`, from its last ones or the empty ones; waits for geometry."""
         wanted = resident(
             step, slots=self.slots, count=len(self.train), rotate_every=self.rotate_every
         )
-        if np.array_equal(wanted, self.held) and arrays["count"] > 0:
+        held = self.held if arrays["count"] > 0 else np.full_like(self.held, -1)
+        changed = np.flatnonzero((wanted >= 0) & (wanted != held))
+        if len(changed) == 0:
             return arrays
         names = ("frames", "masks", "geometry", "boxes", "ids")
         arrays = arrays | {name: arrays[name].copy() for name in names}
-        for slot in np.flatnonzero(wanted >= 0):
+        for slot in changed:
             frame = int(self.train[self.order[wanted[slot]]])
             arrays["frames"][slot] = self.capture.frame(frame)
             arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
