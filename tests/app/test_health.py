@@ -1,9 +1,9 @@
 """The health of checkpoints."""
 
 import numpy as np
-import pytest
 
 from jaxhead.app.health import checkpoint_health, health_table
+from jaxhead.training.checkpoint_writer import Checkpoints
 
 
 def test_a_run_without_checkpoints(tmp_path):
@@ -12,9 +12,8 @@ def test_a_run_without_checkpoints(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    checkpoints = pytest.importorskip("jaxhead.training.checkpoints")
     folder = tmp_path / "checkpoints" / "field"
-    writer = checkpoints.Checkpoints(folder, keep=2)
+    writer = Checkpoints(folder, keep=2)
     for step in (10, 20):
         writer.save(step, {"w": np.arange(500, dtype=np.float32) * step}, {})
     writer.close()

@@ -178,7 +178,9 @@ def test_files_that_are_no_video(name, tmp_path):
 )
 def test_signals_say_one_line_and_clean_up(number, code, word, tmp_path):
     program = (
-        "import signal, sys, time; from jaxhead.app import main\n"
+        # A test run in the background inherits an ignored SIGINT; a user's terminal does not.
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from jaxhead.app import main\n"
         "from jaxhead.files.atomic import new_folder\n"
         "def work(argv):\n"
         " with new_folder(argv[0]): print('go', flush=True); time.sleep(60)\n"
