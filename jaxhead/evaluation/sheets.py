@@ -58,9 +58,10 @@ def error_picture(render: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def depth_picture(depth: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Returns depth as grey, (H,W,3) uint8: near is white, far dark, background black.
 
-    The range is that of the pixels whose opacity exceeds one half (2nd to 98th percentile).
+    The range is that of the pixels whose opacity exceeds one half (2nd to 98th percentile). A depth
+    of 0 means that there is none (a flat torso), which is black too.
     """
-    solid = (alpha > 0.5) & np.isfinite(depth)
+    solid = (alpha > 0.5) & np.isfinite(depth) & (depth > 0)
     if not solid.any():
         return np.zeros((*depth.shape, 3), np.uint8)
     near, far = np.percentile(depth[solid], (2, 98))
