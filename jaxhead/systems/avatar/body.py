@@ -10,9 +10,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-HALF_WIDTH, HALF_DEPTH = 0.22, 0.13
+HALF_WIDTH, HALF_DEPTH = 0.22, 0.10
 """Metres: chest and shoulders of a grown person."""
-BEHIND = 0.06
+BEHIND = 0.14
 """Metres from the head's origin back to the body's axis."""
 _HIGHEST = jax.lax.Precision.HIGHEST
 
