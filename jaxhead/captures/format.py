@@ -18,7 +18,6 @@ face, x to the subject's left); `vertices` are in head space, rigid pose removed
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -33,9 +32,11 @@ from jaxhead.captures.validate import (
     INTERPOLATED,
     KINDS,
     VERSION,
+    capture_digest,
     check_digest,
     check_shapes,
     file_digest,
+    file_names,
     frame_ids,
     read_info,
 )
@@ -210,7 +211,10 @@ class CaptureWriter:
           extra: further JSON entries, e.g. figures of the tracking.
           split: (train, test) ids; `split_frames` of the status by default.
         """
-        arrays = {name: np.asarray(tracking[name]).astype(kind) for name, kind in KINDS.items()}
+        arrays = {
+            name: np.asarray(tracking[name]).astype(kind, copy=False)
+            for name, kind in KINDS.items()
+        }
         check_shapes(self.folder, arrays, self._frames, head)
         train, test = split_frames(arrays["status"]) if split is None else split
         if not len(train):
@@ -233,7 +237,7 @@ class CaptureWriter:
             "interpolated": _listed(arrays["status"], INTERPOLATED, reasons),
             "dropped": _listed(arrays["status"], DROPPED, reasons),
             **dict(extra or {}),
-            "files": {name: file_digest(self.folder / name) for name in _file_names(self.folder)},
+            "files": {name: file_digest(self.folder / name) for name in file_names(self.folder)},
         }
         text = json.dumps(info, indent=1, allow_nan=False)
         (self.folder / "capture.json").write_text(text + "\n", encoding="utf-8")
@@ -262,7 +266,9 @@ def load_capture(path: str | os.PathLike) -> Capture:
     if missing:
         raise InputError(f"{folder / 'tracking.npz'}: lacks {', '.join(missing)}")
     head = head_from_arrays(read_npz(folder / "head.npz"))
-    arrays = {name: np.asarray(arrays[name]).astype(kind) for name, kind in KINDS.items()}
+    arrays = {
+        name: np.asarray(arrays[name]).astype(kind, copy=False) for name, kind in KINDS.items()
+    }
     check_shapes(folder / "tracking.npz", arrays, frames, head)
     size = (info["size"][0], info["size"][1])
     background = read_image(folder / "background.png")
@@ -270,7 +276,7 @@ def load_capture(path: str | os.PathLike) -> Capture:
         raise InputError(f"{folder / 'background.png'}: shape {background.shape}, expected {size}")
     return Capture(
         path=folder,
-        digest=_capture_digest(files),
+        digest=capture_digest(files),
         info=info,
         size=size,
         fps=float(info["fps"]),
@@ -293,14 +299,3 @@ def _listed(status: np.ndarray, kind: int, reasons: Mapping[int, str]) -> list[d
         else:
             runs.append({"first": frame, "last": frame, "reason": reason})
     return runs
-
-
-def _file_names(folder: pathlib.Path) -> list[str]:
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path.relative_to(folder).as_posix() for path in paths]
-
-
-def _capture_digest(files: Mapping[str, str]) -> str:
-    """One digest for the capture; the overlay is for people and does not count."""
-    lines = (f"{name} {files[name]}\n" for name in sorted(files) if name != "overlay.mp4")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+_BLOCK = 64
+
 
 def screen_points(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Landmarks in pixels around the picture's centre, z around the face's mean.
@@ -92,6 +94,23 @@ def fit_pose(
     """
     weights = np.broadcast_to(weights, pixels.shape[:2])
     shape = np.broadcast_to(shape, (*pixels.shape[:2], 3))
+    # Jacobians are large: a block of frames at a time keeps them small.
+    cuts = range(_BLOCK, len(pixels), _BLOCK)
+    blocks = (np.split(x, cuts) for x in (shape, pixels, weights, rotation, translation))
+    parts = [_fit_block(*block, focal=focal, steps=steps) for block in zip(*blocks)]
+    return np.concatenate([r for r, _ in parts]), np.concatenate([t for _, t in parts])
+
+
+def _fit_block(
+    shape: np.ndarray,
+    pixels: np.ndarray,
+    weights: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    *,
+    focal: float,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(steps):
         turned = np.einsum("nij,nlj->nli", rotation, shape)
         points = turned + translation[:, None]

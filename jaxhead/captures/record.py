@@ -18,7 +18,7 @@ from jaxhead.captures.crop import Crop, choose_crop
 from jaxhead.captures.following import follow_face
 from jaxhead.captures.format import AUDIO_RATE, CaptureWriter, file_digest
 from jaxhead.captures.landmarks import PersonSegmenter
-from jaxhead.captures.refine import refine_poses, surface_points
+from jaxhead.captures.refine import refine_poses
 from jaxhead.captures.tracking import (
     Tracking,
     dropped_reasons,
@@ -27,6 +27,7 @@ from jaxhead.captures.tracking import (
     smooth_channels,
     track,
 )
+from jaxhead.captures.unwrap import surface_points
 from jaxhead.captures.validate import MEASURED
 from jaxhead.captures.writing import Pictures, grey_picture, write_frames
 from jaxhead.files.assets import find_asset
@@ -37,6 +38,7 @@ from jaxhead.heads.mediapipe import canonical_face, closed_head, extend_vertices
 
 Progress = Callable[[str, int, int], None]
 _REFINE_SIZE = 512
+_BLOCK = 256
 
 
 def record(
@@ -160,8 +162,10 @@ def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[s
     neutral = np.asarray(extend_vertices(extension, tracked.neutral.astype(np.float32)))
     posed = tracked.neutral + tracked.basis
     basis = np.asarray(extend_vertices(extension, posed.astype(np.float32))) - neutral
-    blocks = np.array_split(tracked.vertices.astype(np.float32), max(1, count // 256))
-    vertices = np.concatenate([np.asarray(extend_vertices(extension, b)) for b in blocks])
+    vertices = np.empty((count, *neutral.shape), np.float32)
+    for start in range(0, count, _BLOCK):
+        block = tracked.vertices[start : start + _BLOCK].astype(np.float32)
+        vertices[start : start + _BLOCK] = extend_vertices(extension, block)
     head = template.replace(  # pyright: ignore[reportAttributeAccessIssue]
         template=neutral, expression_basis=basis, expression_names=tuple(tracked.names)
     )

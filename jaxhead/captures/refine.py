@@ -16,8 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from jaxhead.captures.unwrap import (
+    Surface,
+    facing,
+    look_up,
+    sample_with_slope,
+    scaled_camera,
+    surface_at,
+    to_pixels,
+)
+
 _HIGHEST = jax.lax.Precision.HIGHEST
-POINTS = 4096
 LEVELS = 3
 _STEPS = 6
 _BATCH = 16
@@ -27,15 +36,6 @@ _BATCH = 16
 _PRIOR = np.array([0.015, 0.015, 0.01, 0.003, 0.003, 0.02], np.float32)
 # Neighbouring points see the same pixels and the same error of shading: this many count as one.
 _CORRELATED = 20.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Surface:
-    """Points that stay on the skin: corners (P, 3) int32, barycentric (P, 3), weights (P,)."""
-
-    corners: np.ndarray
-    barycentric: np.ndarray
-    weights: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,32 +52,6 @@ class Refined:
     before: np.ndarray
     after: np.ndarray
     improved: np.ndarray
-
-
-def surface_points(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> Surface:
-    """Points spread evenly over a mesh (V, 3), weighted by how rigid their corners (V,) are.
-
-    Args:
-      vertices: (V, 3) metres; faces: (F, 3) int32, front-facing side counter-clockwise.
-      weights: (V,) not negative; a face counts as its least rigid corner.
-    """
-    edges = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
-    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
-    least = weights[faces].min(1)
-    area = area * (least > 0)
-    # One stratified draw along the cumulated area; the golden ratio spreads points inside
-    # triangles.
-    where = (np.arange(POINTS) + 0.5) / POINTS * area.sum()
-    chosen = np.searchsorted(np.cumsum(area), where).clip(0, len(faces) - 1)
-    u = np.arange(POINTS) * 0.7548776662466927 % 1.0
-    v = np.arange(POINTS) * 0.5698402909980532 % 1.0
-    root = np.sqrt(u)
-    barycentric = np.stack([1 - root, root * (1 - v), root * v], 1)
-    return Surface(
-        corners=faces[chosen].astype(np.int32),
-        barycentric=barycentric.astype(np.float32),
-        weights=(least[chosen] / least.max()).astype(np.float32),
-    )
 
 
 def refine_poses(
@@ -126,15 +100,6 @@ def refine_poses(
     current[~improved] = start[~improved]
     after = np.where(improved, after, before)
     return Refined(poses=current, before=before, after=after, improved=improved)
-
-
-def surface_at(surface: Surface, vertices: np.ndarray) -> np.ndarray:
-    """(B, P, 6) float32 positions and unit normals of the surface points on (B, V, 3) vertices."""
-    corners = np.asarray(vertices, np.float32)[:, surface.corners]
-    places = np.einsum("pk,bpki->bpi", surface.barycentric, corners)
-    normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    return np.concatenate([places, normals], -1)
 
 
 class _Template:
@@ -215,8 +180,8 @@ def _textures(levels, points, weights, K, poses):
     """Per level the (B, P) values of the points and their weights (facing the camera)."""
     values, trust = [], []
     for number, pictures in enumerate(levels):
-        value, weight = jax.vmap(_look, in_axes=(0, 0, None, None, 0))(
-            pictures, points, weights, _scaled(K, number), poses
+        value, weight = jax.vmap(look_up, in_axes=(0, 0, None, None, 0))(
+            pictures, points, weights, scaled_camera(K, number), poses
         )
         values.append(value)
         trust.append(weight)
@@ -226,7 +191,7 @@ def _textures(levels, points, weights, K, poses):
 @jax.jit
 def _error(pictures, points, weights, K, poses, target):
     """(B,) rms difference to the template at the finest level."""
-    value, weight = jax.vmap(_look, in_axes=(0, 0, None, None, 0))(
+    value, weight = jax.vmap(look_up, in_axes=(0, 0, None, None, 0))(
         pictures, points, weights, K, poses
     )
     weight = weight * target[:, 1]
@@ -241,7 +206,7 @@ def _align(levels, points, weights, K, poses, target):
     def one(pictures, points, pose):
         delta = jnp.zeros(6)
         for number in reversed(range(LEVELS)):
-            camera = _scaled(K, number)
+            camera = scaled_camera(K, number)
             picture, known = pictures[number], target[number]
 
             def step(delta, _, picture=picture, known=known, camera=camera):
@@ -258,9 +223,9 @@ def _step(picture, points, weights, K, pose, delta, known):
     moved = _moved(pose, delta)
     turned = jnp.matmul(points[:, :3], moved[:3, :3].T, precision=_HIGHEST)
     place = turned + moved[:3, 3]
-    pixels = _pixels(place, K)
-    value, slope = _sample_with_slope(picture, pixels)
-    weight = weights * _facing(points, place, moved) * known[:, 1]
+    pixels = to_pixels(place, K)
+    value, slope = sample_with_slope(picture, pixels)
+    weight = weights * facing(points, place, moved) * known[:, 1]
     difference = value - known[:, 0]
     total = jnp.maximum(weight.sum(), 1e-6)
     spread = jnp.sqrt((weight * difference**2).sum() / total) + 1e-4
@@ -295,43 +260,3 @@ def _rotation(vector: jax.Array) -> jax.Array:
     square = x * x + y * y + z * z
     twice = skew + jnp.matmul(skew, skew, precision=_HIGHEST)
     return jnp.eye(3) + 2 / (1 + square) * twice
-
-
-def _look(picture, points, weights, K, pose):
-    """Values (P,) of a picture at the surface points and their weights."""
-    place = jnp.matmul(points[:, :3], pose[:3, :3].T, precision=_HIGHEST) + pose[:3, 3]
-    value, _ = _sample_with_slope(picture, _pixels(place, K))
-    return value, weights * _facing(points, place, pose)
-
-
-def _facing(points: jax.Array, place: jax.Array, pose: jax.Array) -> jax.Array:
-    """(P,) cosine between the normal and the way to the camera, 0 where it is seen at a slant."""
-    normals = jnp.matmul(points[:, 3:], pose[:3, :3].T, precision=_HIGHEST)
-    view = -place / jnp.linalg.norm(place, axis=1, keepdims=True)
-    return jnp.clip(((normals * view).sum(1) - 0.3) / 0.7, 0.0, 1.0)
-
-
-def _pixels(place: jax.Array, K: jax.Array) -> jax.Array:
-    return place[:, :2] / place[:, 2:] * jnp.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
-
-
-def _sample_with_slope(picture: jax.Array, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Bilinear values (P,) at pixel positions (centres at +0.5) and their slopes (P, 2)."""
-    height, width = picture.shape
-    at = pixels - 0.5
-    corner = jnp.clip(jnp.floor(at), 0, jnp.array([width - 2, height - 2]))
-    part = jnp.clip(at - corner, 0.0, 1.0)
-    x, y = corner[:, 0].astype(jnp.int32), corner[:, 1].astype(jnp.int32)
-    flat = picture.reshape(-1)
-    a, b = flat[y * width + x], flat[y * width + x + 1]
-    c, d = flat[(y + 1) * width + x], flat[(y + 1) * width + x + 1]
-    u, v = part[:, 0], part[:, 1]
-    value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
-    slope_x = (1 - v) * (b - a) + v * (d - c)
-    slope_y = (1 - u) * (c - a) + u * (d - b)
-    return value, jnp.stack([slope_x, slope_y], 1)
-
-
-def _scaled(K: jax.Array, level: int) -> jax.Array:
-    """K of a picture halved `level` times."""
-    return jnp.asarray(K).at[:2].multiply(0.5**level)

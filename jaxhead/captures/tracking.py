@@ -21,7 +21,7 @@ from jaxhead.files.errors import InputError
 
 FACE = 468
 # Frames that shared quantities are fitted on, and frames measured at a time: bounds on memory.
-_MOST_FITTED = 1200
+_MOST_FITTED = 600
 _BLOCK = 256
 _MODES = 48
 
@@ -143,6 +143,7 @@ def _fill_and_smooth(
     modes = np.linalg.svd(sample - centre, full_matrices=False)[2][:_MODES]
     loads = (displacement - centre) @ modes.T
     rest = displacement - centre - loads @ modes
+    del displacement, found
     strengths: dict[str, float] = {}
 
     def run(name: str, values: np.ndarray, *, each: bool) -> np.ndarray:

@@ -115,3 +115,15 @@ def read_info(folder: pathlib.Path) -> dict[str, Any]:
 
 def _is_ids(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def file_names(folder: pathlib.Path) -> list[str]:
+    """Names of all files under `folder`, relative to it, sorted."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def capture_digest(files: Mapping[str, str]) -> str:
+    """One digest for the capture; the overlay is for people and does not count."""
+    lines = (f"{name} {files[name]}\n" for name in sorted(files) if name != "overlay.mp4")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from jaxhead.captures.refine import refine_poses, surface_points
+from jaxhead.captures.refine import refine_poses
+from jaxhead.captures.unwrap import surface_points
 
 SIZE, SIDE = 96, 9
 K = np.array([[300.0, 0, 48], [0, 300.0, 48], [0, 0, 1]], np.float32)
