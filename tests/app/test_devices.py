@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _run(code, **environment):
-    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAXHEAD_CACHE")}
+    own = ("XLA_FLAGS", "JAXHEAD_CACHE", "JAX_COMPILATION_CACHE_DIR")
+    inherited = {k: v for k, v in os.environ.items() if k not in own}
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -59,6 +59,25 @@ def occupancy_prior(
     return ndimage.binary_dilation(allowed.reshape((resolution,) * 3))
 
 
+def reach_grid(
+    box: np.ndarray, resolution: int, template: np.ndarray, vertices: np.ndarray
+) -> np.ndarray:
+    """(r, r, r) float32 metres, x y z: how far expressions carry the surface nearest to each cell.
+
+    Args:
+      box: (2, 3) metres; resolution: r.
+      template: (V, 3) metres; vertices: (n, V, 3) of the training frames.
+    """
+    farthest = np.zeros(len(template), np.float32)
+    for posed in vertices:
+        farthest = np.maximum(farthest, np.linalg.norm(posed - template, axis=-1))
+    axis = (np.arange(resolution) + 0.5) / resolution
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    _, nearest = cKDTree(template).query(box[0] + points * (box[1] - box[0]))
+    reach = farthest[nearest].reshape((resolution,) * 3)
+    return ndimage.maximum_filter(reach, 3).astype(np.float32)
+
+
 def nearest_surface(
     points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, *, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

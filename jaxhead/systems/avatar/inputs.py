@@ -17,7 +17,13 @@ from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import MOST_FRAMES, SKIN, occupancy_prior, shell_prior
+from jaxhead.systems.avatar.hull import (
+    MOST_FRAMES,
+    SKIN,
+    occupancy_prior,
+    reach_grid,
+    shell_prior,
+)
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
@@ -170,6 +176,12 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         capture.head_to_camera[some],
         [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
         capture.size,
+    )
+    arrays["reach"] = reach_grid(
+        box,
+        config.sampling.occupancy_resolution,
+        np.asarray(capture.head.template),
+        capture.vertices[train],
     )
     if config.surface.shell:
         arrays["occupancy"] &= shell_prior(

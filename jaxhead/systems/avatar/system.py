@@ -16,11 +16,12 @@ from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
+    LENGTH_UNITS,
     Rays,
     Samples,
-    head_at,
     layered,
     render_head,
+    to_cube,
     torso_points,
 )
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
@@ -195,26 +196,32 @@ def optimiser(config: OptimiserConfig):
 
 
 def refresh(
-    variables: Variables, batch: dict[str, Any], key: jax.Array, *, config: AvatarConfig
+    variables: Variables, key: jax.Array, *, components: int, config: AvatarConfig
 ) -> dict[str, Any]:
     """The occupancy state after a look at some cells; those outside the silhouettes stay empty.
 
-    The look is through the first frame of the batch, so over time through all expressions.
+    From `key` and `variables` alone, so that all devices see the same: the look is at the canonical
+    head with a random expression, at points as far aside as expressions carry a cell's surface.
     """
-    rays, frozen = batch["rays"], variables.frozen
+    frozen, params = variables.frozen, variables.params[PLAYER]["head"]
     grid, prior, box = variables.state["occupancy"], frozen["occupancy"], frozen["box"]
-    cell = jnp.max(box[1] - box[0]) / grid.thickness.shape[0]
+    side = jnp.max(box[1] - box[0])
+    look, aside, face = jax.random.split(key, 3)
+    condition = jax.random.normal(face, (components,))
 
     def thickness(points):
-        nobody = jnp.zeros((len(points),), jnp.int32)
-        forward = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape)
-        _, sigma, _ = head_at(
-            variables.params[PLAYER]["head"], points, forward, nobody,
-            rays["geometry"][:1], rays["condition"][:1], frozen, config=config,
+        reach = occupancy.look_up(frozen["reach"], points, box[0], box[1])
+        moved = points + reach[:, None] * jax.random.uniform(aside, points.shape, minval=-1.0)
+        _, sigma, _ = model.head_field(
+            params,
+            jnp.clip(to_cube(moved, box), 0.0, 1.0),
+            jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape),
+            jnp.broadcast_to(condition, (len(points), components)),
+            config=config.field,
         )
-        return sigma * cell
+        return sigma * LENGTH_UNITS / side * (side / grid.thickness.shape[0])
 
-    looked = occupancy.update(grid, thickness, key, cells=grid.thickness.size // 8)
+    looked = occupancy.update(grid, thickness, look, cells=grid.thickness.size // 8)
     return {"occupancy": looked._replace(thickness=looked.thickness * prior)}
 
 
@@ -237,7 +244,7 @@ def build(
         init=lambda key: init(key, spec, arrays, config),
         updates=(Update(PLAYER, update),),
         refresh=lambda variables, batch, key, step: refresh(
-            variables, batch, key, config=config
+            variables, key, components=spec.components, config=config
         ),
         refresh_every=config.sampling.occupancy_every,
     )

@@ -38,7 +38,7 @@ from jaxhead.training.system import Variables
 presets = configs.PRESETS
 _FROZEN = (
     "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
-    "skin",
+    "skin", "reach",
 )
 
 

@@ -1,0 +1,153 @@
+"""The pool of frames and the rays drawn from it: bounded, deterministic, the same on any split."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxhead.systems.avatar import data
+from jaxhead.systems.avatar.data import PoolFiller, draw_rays, frame_order, make_feed, resident
+from jaxhead.training.system import Shard
+
+
+class Geometry:
+    """Stands in for the cache: the geometry of a frame is its number."""
+
+    shape, dtype = (2,), np.dtype(np.float16)
+
+    def get(self, frame):
+        return np.full(2, frame, np.float16)
+
+
+def filler(capture, slots, rotate_every=100):
+    return PoolFiller(
+        capture=capture, train=capture.train, geometry=Geometry(), slots=slots,
+        rotate_every=rotate_every,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool(capture):
+    made = filler(capture, 8)
+    return made.refresh(made.empty(), 0)
+
+
+def test_every_beginning_of_the_order_covers_the_clip():
+    for count in (1, 2, 3, 31, 32, 33, 100, 750):
+        order = frame_order(count)
+        assert order.dtype == np.int32 and sorted(order) == list(range(count))
+        for part in (4, 16, 64):
+            if part <= count:
+                seen = np.sort(order[:part])
+                gaps = np.diff(np.concatenate([[-1], seen, [count]]))
+                assert gaps.max() <= 2 * count / part + 1, (count, part)
+
+
+@pytest.mark.parametrize("slots, count", [(5, 5), (40, 100), (100, 100), (64, 65), (3, 17)])
+def test_the_pool_grows_is_bounded_and_shows_every_frame(slots, count):
+    rotate = 150
+    options = dict(slots=slots, count=count, rotate_every=rotate)
+    shown, former = set(), np.full(slots, -1)
+    full_at = data.REFRESH_EVERY * -(-max(0, slots - data.FIRST_FRAMES) // data.FIRST_FRAMES)
+    for step in range(0, 60 * rotate, data.REFRESH_EVERY):
+        now = resident(step, **options)
+        np.testing.assert_array_equal(now, resident(step, **options))
+        held = now[now >= 0]
+        assert now.shape == (slots,) and len(set(held)) == len(held) and held.max() < count
+        # A beginning of the slots is filled, and what was resident stays while the pool grows.
+        assert np.all(now[: len(held)] >= 0)
+        expected = min(slots, data.FIRST_FRAMES * (1 + step // data.REFRESH_EVERY))
+        assert len(held) == expected
+        changed = int(np.sum((now != former) & (former >= 0)))
+        assert changed <= max(1, slots // 4)
+        assert not changed or (step > full_at and count > slots)
+        shown |= set(held.tolist())
+        former = now
+    assert shown == set(range(count))
+
+
+def test_the_pool_holds_what_the_step_says(capture):
+    made = filler(capture, 8, rotate_every=100)
+    arrays = made.empty()
+    shapes = {name: (value.shape, value.dtype) for name, value in arrays.items()}
+    for step in (0, 50, 100, 400):
+        before = {name: value.copy() for name, value in arrays.items()}
+        new = made.refresh(arrays, step)
+        for name in before:  # the arrays of the steps before are still in use
+            np.testing.assert_array_equal(arrays[name], before[name])
+        arrays = new
+        assert {name: (value.shape, value.dtype) for name, value in arrays.items()} == shapes
+        resumed = filler(capture, 8, rotate_every=100)
+        again = resumed.refresh(resumed.empty(), step)
+        for name in arrays:
+            np.testing.assert_array_equal(arrays[name], again[name])
+        assert arrays["count"] == 8 and len(set(arrays["ids"])) == 8
+        for slot, frame in enumerate(arrays["ids"]):
+            assert frame in capture.train
+            np.testing.assert_array_equal(arrays["frames"][slot], capture.frame(frame))
+            np.testing.assert_array_equal(arrays["masks"][slot, ..., :3], capture.masks(frame))
+            assert np.all(arrays["geometry"][slot] == frame)
+    assert made.refresh(arrays, 400) is arrays
+    assert set(made.refresh(arrays, 0)["ids"]) != set(arrays["ids"])
+
+
+def test_a_growing_pool_draws_only_from_what_is_there(capture, config, monkeypatch):
+    monkeypatch.setattr(data, "FIRST_FRAMES", 3)
+    made = filler(capture, 8)
+    arrays = made.refresh(made.empty(), 0)
+    assert arrays["count"] == 3 and made.refresh(arrays, 50)["count"] == 6
+    draw = jax.jit(jax.vmap(lambda a, key: draw_rays(a, key, config)["frame"], (None, 0)))
+    frames = np.asarray(draw(arrays, jax.random.split(jax.random.key(0), 200)))
+    assert set(frames.tolist()) == set(arrays["ids"][:3].tolist())
+
+
+def test_rays_carry_the_colours_of_their_pixels(pool, config, capture):
+    heads, wide = config.sampling.head_rays, config.sampling.head_rays // 8
+    inside, used = [], []
+    draw = jax.jit(lambda arrays, key: draw_rays(arrays, key, config))
+    for seed in range(12):
+        rays = draw(pool, jax.random.key(seed))
+        x, y = np.asarray(rays["pixels"]).T
+        assert np.all(x % 1 == 0.5) and np.all((x > 0) & (x < 64) & (y > 0) & (y < 64))
+        frame = capture.frame(int(rays["frame"]))
+        colours = frame[y.astype(int), x.astype(int)] / 255
+        np.testing.assert_allclose(rays["rgb"], colours, atol=1e-6)
+        masks = capture.masks(int(rays["frame"]))[y.astype(int), x.astype(int)] / 255
+        np.testing.assert_allclose(rays["masks"][:, :3], masks, atol=1e-6)
+        near = np.asarray(rays["masks"][:, 3]) > 0
+        inside.append([near[: heads - wide].mean(), near[heads:].mean()])
+        used.append(np.mean(rays["random_used"]))
+    head_share, torso_share = np.mean(inside, 0)
+    assert head_share > 0.97 and torso_share < 0.1
+    assert abs(np.mean(used) - config.loss.random_background) < 0.1
+
+
+def test_random_numbers_do_not_depend_on_the_split(small):
+    geometry = Geometry()
+    feed = make_feed(small.capture, small.spec, small.inputs, geometry, small.config)
+    arrays = feed.refresh(feed.arrays, 0)
+    sample = jax.jit(feed.sample, static_argnums=1)
+    key, total = jax.random.key(3), feed.batch
+
+    def drawn(parts):
+        count = total // parts
+        shards = [Shard(jnp.int32(i * count), count, total) for i in range(parts)]
+        batches = [sample(arrays, None, key, 0, shard) for shard in shards]
+        return jax.tree.map(lambda *x: np.concatenate(x), *batches)
+
+    whole, quarters = drawn(1), drawn(4)
+    assert whole.keys() == quarters.keys() and len(set(np.asarray(whole["slot"]))) > 1
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], quarters[name], err_msg=name)
+    frame = whole["frame"]
+    np.testing.assert_array_equal(whole["geometry"][:, 0], frame.astype(np.float16))
+    np.testing.assert_array_equal(whole["head_to_camera"], small.capture.head_to_camera[frame])
+
+
+def test_the_pool_is_never_larger_than_the_clip(small):
+    surface = dataclasses.replace(small.config.surface, pool=500)
+    config = dataclasses.replace(small.config, surface=surface)
+    feed = make_feed(small.capture, small.spec, small.inputs, Geometry(), config)
+    assert len(feed.arrays["frames"]) == len(small.capture.train)

@@ -1,0 +1,81 @@
+"""Where the head may be: silhouettes and the shell around the mesh, against what they mean."""
+
+import numpy as np
+
+from jaxhead.systems.avatar import hull
+from jaxhead.systems.avatar.hull import occupancy_prior, shell_prior
+
+BOX = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
+K = np.array([[64.0, 0, 32], [0, 64, 32], [0, 0, 1]])
+FRONT = np.eye(4)
+FRONT[2, 3] = 0.4
+R = 20
+
+
+def cells_of(points, box, resolution):
+    place = (points - box[0]) / (box[1] - box[0]) * resolution
+    return tuple(np.clip(place.astype(int), 0, resolution - 1).T)
+
+
+def centres(resolution):
+    axis = (np.arange(resolution) + 0.5) / resolution
+    return BOX[0] + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) * (BOX[1] - BOX[0])
+
+
+def test_silhouettes_carve():
+    everything, nothing = np.ones((64, 64), bool), np.zeros((64, 64), bool)
+    left = everything.copy()
+    left[:, 32:] = False
+
+    def prior(regions, pose=FRONT):
+        return occupancy_prior(BOX, R, K, np.stack([pose] * len(regions)), regions, (64, 64))
+
+    assert prior([everything]).all()
+    assert not prior([nothing]).any()
+    carved = prior([left])
+    x = centres(R)[..., 0]
+    assert carved[x < 0].all() and not carved[x > 2 * 0.2 / R].any()
+    assert np.all(prior([left]) <= prior([everything]))
+    behind = FRONT.copy()
+    behind[0, 3] = 10.0  # the box is outside this picture, which says nothing about it
+    assert prior([nothing], behind).all()
+
+
+def test_a_frame_in_twenty_may_err():
+    everything, nothing = np.ones((64, 64), bool), np.zeros((64, 64), bool)
+    poses = np.stack([FRONT] * 40)
+    assert occupancy_prior(BOX, R, K, poses, [nothing] + [everything] * 39, (64, 64)).all()
+    assert not occupancy_prior(BOX, R, K, poses, [nothing] * 4 + [everything] * 36, (64, 64)).any()
+
+
+def test_the_shell_reaches_as_far_as_its_region():
+    axis = np.linspace(-0.1, 0.1, 21)
+    x, y = np.meshgrid(axis, axis)
+    vertices = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    corner = (np.arange(20)[:, None] * 21 + np.arange(20)).reshape(-1)
+    faces = np.concatenate([
+        np.stack([corner, corner + 1, corner + 22], -1),
+        np.stack([corner, corner + 22, corner + 21], -1),
+    ])  # fmt: skip
+    names = ("face", "scalp")
+    regions = (vertices[:, 0] > 0).astype(np.int32)
+    resolution, cell = 40, 0.2 / 40
+    prior = shell_prior(BOX, resolution, vertices, faces, regions, names)
+    z = centres(resolution)[..., 2]
+    skin = np.broadcast_to(np.arange(resolution)[:, None, None] < resolution // 2 - 3, z.shape)
+    hair = np.broadcast_to(np.arange(resolution)[:, None, None] > resolution // 2 + 3, z.shape)
+    for where, (outside, inside) in ((skin, hull.REACH["face"]), (hair, hull.ELSEWHERE)):
+        assert prior[where & (z >= 0) & (z < outside - cell)].all()
+        assert not prior[where & (z > outside + 1.5 * cell)].any()
+        assert prior[where & (z < 0) & (z > cell - inside)].all()
+        assert not prior[where & (z < -inside - 1.5 * cell)].any()
+
+
+def test_the_prior_of_a_capture_holds_its_mesh_and_only_shrinks_with_the_shell(small):
+    prior = small.inputs["occupancy"]
+    head = small.capture.head
+    assert prior.shape == (small.config.sampling.occupancy_resolution,) * 3
+    skin = [head.region_names.index(name) for name in ("face", "lips", "eyes")]
+    points = np.asarray(head.template)[np.isin(head.regions, skin)]
+    assert prior[cells_of(points, small.inputs["box"], len(prior))].mean() > 0.98
+    assert 0.02 < prior.mean() < 0.7

@@ -1,0 +1,106 @@
+"""What a run takes from its capture: normalised conditions, boxes, regions."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from jaxhead.files.errors import InputError
+from jaxhead.systems.avatar.inputs import (
+    AvatarSpec,
+    expression_components,
+    expression_condition,
+    prepare,
+    region_masks,
+    torso_condition,
+    torso_parameters,
+)
+
+
+def test_conditions_are_whitened_over_the_training_frames(small):
+    capture = small.capture
+    condition = expression_condition(small.inputs, capture.expression, capture.vertices)
+    assert condition.shape == (len(capture), small.spec.components)
+    train = condition[capture.train]
+    np.testing.assert_allclose(train.mean(0), 0, atol=2e-3)
+    np.testing.assert_allclose(np.cov(train.T), np.eye(train.shape[1]), atol=5e-3)
+
+
+def test_components_are_no_more_than_the_frames_span():
+    random = np.random.default_rng(0)
+    rank = random.uniform(size=(40, 3))
+    scores, shapes = rank @ random.uniform(size=(3, 9)), rank @ random.uniform(size=(3, 12))
+    assert expression_components(scores, shapes, 12)["expression_scale"].shape == (3,)
+    assert expression_components(scores, shapes, 2)["expression_components"].shape == (2, 21)
+    still = expression_components(np.full((7, 9), 0.3), np.ones((7, 12)), 12)
+    assert still["expression_components"].shape == (0, 21)
+
+
+def test_torso_parameters_are_shift_of_the_centre_and_linear_part():
+    identity = np.eye(2, 3, dtype=np.float32)
+    assert not torso_parameters(identity, (80, 100)).any()
+    moved = identity + np.array([[0, 0, 10], [0, 0, -5]], np.float32)
+    np.testing.assert_allclose(torso_parameters(moved, (80, 100)), [0.1, -0.05, 0, 0, 0, 0])
+    scaled = np.array([[1.1, 0, 0], [0, 1.1, 0]], np.float32)
+    parameters = torso_parameters(np.stack([identity, scaled]), (100, 100))
+    np.testing.assert_allclose(parameters[1], [0.05, 0.05, 0.1, 0, 0, 0.1], atol=1e-6)
+
+
+def test_torso_conditions_are_normalised_over_the_training_frames(small):
+    condition = torso_condition(small.inputs, small.capture.torso_motion, small.spec.size)
+    train = condition[small.capture.train]
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-3)
+    assert np.all(train.std(0) < 1.01)
+
+
+def test_the_region_holds_the_head_and_its_box_holds_the_region(capture):
+    masks, box = region_masks(capture.masks(0))
+    np.testing.assert_array_equal(masks[..., :3], capture.masks(0))
+    near = masks[..., 3] > 0
+    assert set(np.unique(masks[..., 3])) <= {0, 255}
+    assert np.all(near[masks[..., 1] > 12]) and near.sum() > (masks[..., 1] > 12).sum()
+    rows, columns = np.nonzero(near)
+    assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    _, whole = region_masks(np.zeros((20, 30, 3), np.uint8))
+    assert whole.tolist() == [0, 0, 30, 20]
+
+
+def test_boxes_hold_all_training_meshes(small):
+    meshes = small.capture.vertices[small.capture.train]
+    for name, margin in (("box", small.config.surface.margin), ("surface_box", 0.01)):
+        low, high = small.inputs[name]
+        assert np.all(meshes.min((0, 1)) >= low + 0.99 * margin)
+        assert np.all(meshes.max((0, 1)) <= high - 0.99 * margin)
+    sides = np.diff(small.inputs["surface_box"], axis=0)[0]
+    voxels = sides / np.array(small.spec.shape[::-1])
+    np.testing.assert_allclose(voxels, voxels[0], rtol=1e-3)
+    assert max(small.spec.shape) == small.config.surface.resolution
+
+
+def test_the_spec_survives_json(small):
+    document = json.loads(json.dumps(dataclasses.asdict(small.spec)))
+    again = AvatarSpec.from_json(document)
+    assert again == small.spec and hash(again) == hash(small.spec)
+
+
+def test_held_out_frames_change_nothing_that_is_shared(small):
+    capture, test = small.capture, small.capture.test
+    changed = {}
+    for name in ("expression", "vertices", "torso_motion"):
+        changed[name] = getattr(capture, name).copy()
+        changed[name][test] += 0.2
+    poses = capture.head_to_camera.copy()
+    poses[test, :3, 3] += 0.1
+    other = dataclasses.replace(capture, head_to_camera=poses, **changed)
+    spec, inputs = prepare(other, small.config)
+    assert spec == small.spec
+    for name, value in inputs.items():
+        if name not in (*changed, "head_to_camera"):
+            np.testing.assert_array_equal(value, small.inputs[name], err_msg=name)
+
+
+def test_a_capture_without_a_training_frame_is_refused(small):
+    empty = dataclasses.replace(small.capture, train=np.zeros(0, np.int32))
+    with pytest.raises(InputError, match="no usable training frame"):
+        prepare(empty, small.config)

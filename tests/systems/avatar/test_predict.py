@@ -1,0 +1,110 @@
+"""Whole pictures against the plain sum over all rays, and their laws."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.rendering import occupancy
+from jaxhead.rendering.requests import Background, RenderOptions
+from jaxhead.systems.avatar import model, verbs
+from jaxhead.systems.avatar.rays import Rays, layered, render_head, torso_points
+from jaxhead.systems.avatar.requests import make_requests
+from jaxhead.systems.avatar.surface import frame_geometry
+
+SIZE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def asked(small):
+    return make_requests(RenderOptions(split="train"), small.spec, small.inputs, small.head)
+
+
+@pytest.fixture(scope="module")
+def render(small, variables):
+    """(requests, index, occupancy) -> picture, compiled once for all tests."""
+    made = {}
+
+    def picture(requests, index, variables=variables):
+        key = id(variables)
+        if key not in made:
+            made[key] = verbs.renderer(variables, small.frozen, SIZE, small.config)
+        return {name: np.asarray(value) for name, value in made[key](requests, index).items()}
+
+    return picture
+
+
+def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render):
+    index, config, frozen = 4, small.config, small.frozen
+    params = variables.params["avatar"]
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    pixels = jnp.float32(np.stack([x, y], -1).reshape(-1, 2) + 0.5)
+
+    @jax.jit
+    def reference(params, frozen, vertices, pose, condition, motion, torso_condition, back):
+        geometry = frame_geometry(vertices, frozen, config=config)[None]
+        origins, directions = pixel_rays(frozen["K"], pose, pixels)
+        rays = Rays(origins, directions, jnp.zeros(len(pixels), jnp.int32))
+        cells = occupancy.occupied_cells(variables.state["occupancy"])
+        head, _ = render_head(
+            params["head"], rays, geometry, condition[None], cells, frozen, None, config=config
+        )
+        torso, alpha = model.torso_field(
+            params["torso"], torso_points(pixels, motion, SIZE),
+            jnp.broadcast_to(torso_condition, (len(pixels), 6)), config=config.torso,
+        )  # fmt: skip
+        return (*layered(head.rgb, head.alpha, torso, alpha, back.reshape(-1, 3)), head)
+
+    rgb, person, head = reference(
+        params, frozen, asked.vertices[index], asked.head_to_camera[index],
+        asked.condition[index], asked.torso_motion[index], asked.torso_condition[index],
+        asked.background,
+    )  # fmt: skip
+    picture = render(asked, index)
+    np.testing.assert_allclose(picture["rgb"].reshape(-1, 3), rgb, atol=2e-5)
+    np.testing.assert_allclose(picture["alpha"].reshape(-1), person, atol=2e-5)
+    thick = np.asarray(head.alpha) > 0.5
+    depth = picture["depth"].reshape(-1)
+    assert 0.05 < thick.mean() < 0.9
+    assert np.all((depth > 0) == thick)
+    points = asked.vertices[index] @ asked.head_to_camera[index, :3, :3].T
+    z = points[:, 2] + asked.head_to_camera[index, 2, 3]
+    assert depth[thick].min() > z.min() - 0.12 and depth[thick].max() < z.max() + 0.12
+
+
+def test_pictures_are_colours_opacities_and_depths(asked, render):
+    for index in (0, 11):
+        picture = render(asked, index)
+        assert picture["rgb"].shape == (*SIZE, 3) and picture["depth"].shape == SIZE
+        for name in ("rgb", "alpha"):
+            assert picture[name].min() >= 0 and picture[name].max() <= 1
+        assert all(np.isfinite(value).all() for value in picture.values())
+
+
+def test_the_background_shows_as_far_as_nobody_stands_before_it(small, asked, render):
+    black, white = (
+        dataclasses.replace(asked, background=np.full_like(asked.background, value))
+        for value in (0.0, 1.0)
+    )
+    dark, bright = render(black, 3), render(white, 3)
+    np.testing.assert_allclose(
+        bright["rgb"] - dark["rgb"], np.repeat(1 - dark["alpha"][..., None], 3, -1), atol=1e-5
+    )
+    clear = make_requests(
+        RenderOptions(split="train", background=Background(kind="transparent")),
+        small.spec, small.inputs, small.head,
+    )  # fmt: skip
+    np.testing.assert_array_equal(render(clear, 3)["rgb"], dark["rgb"])
+
+
+def test_the_camera_carries_the_picture_along(asked, render):
+    # Two pixels to the right for every point at the head's distance: the head's opacity moves.
+    index, shift = 2, 2.0
+    K = asked.K.copy()
+    K[0, 2] += shift
+    still = render(asked, index)
+    moved = render(dataclasses.replace(asked, K=K), index)
+    np.testing.assert_allclose(moved["depth"][:, 2:], still["depth"][:, :-2], atol=2e-3)

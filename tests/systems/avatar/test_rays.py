@@ -1,0 +1,118 @@
+"""Samples along rays, the torso's coordinates and the order of layers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxhead.rendering import occupancy
+from jaxhead.systems.avatar.rays import (
+    Rays,
+    layered,
+    place_samples,
+    render_head,
+    to_cube,
+    torso_points,
+)
+from jaxhead.systems.avatar.surface import frame_geometry
+
+BOX = jnp.array([[-0.1, -0.2, -0.1], [0.1, 0.2, 0.1]])
+
+
+def straight_rays(x, y=None):
+    """Rays along -z from z = 1."""
+    x = jnp.asarray(x, jnp.float32)
+    origins = jnp.stack([x, jnp.zeros_like(x) if y is None else y, jnp.ones_like(x)], -1)
+    directions = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), origins.shape)
+    return Rays(origins, directions, jnp.zeros(len(x), jnp.int32))
+
+
+def test_the_cube_keeps_proportions():
+    cube = np.asarray(to_cube(BOX, BOX))
+    np.testing.assert_allclose(cube, [[0, 0, 0], [0.5, 1, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("jittered", [False, True])
+def test_samples_lie_in_occupied_cells_only(config, jittered):
+    sampling = dataclasses.replace(config.sampling, samples=16, segments=20)
+    cells = np.zeros((10, 10, 10), bool)
+    cells[:, :, 2:4] = cells[:, :, 7] = True  # z in [-0.06, -0.02] and [0.04, 0.06]
+    rays = straight_rays(np.linspace(-0.15, 0.15, 30))
+    keys = jax.random.split(jax.random.key(0), 3) if jittered else None
+    place = jax.jit(lambda k, r, c: place_samples(k, r, c, BOX, sampling))
+    t, delta = (np.asarray(x) for x in place(keys, rays, jnp.asarray(cells)))
+    hit = np.abs(np.asarray(rays.origins)[:, 0]) < 0.099
+    assert t.shape == delta.shape == (30, 16)
+    assert np.all(delta[~hit] == 0) and np.all(delta >= 0)
+    assert np.all(np.diff(t[hit], axis=1) >= 0)
+    z = 1 - t[hit]
+    inside = ((z > -0.061) & (z < -0.019)) | ((z > 0.039) & (z < 0.061))
+    assert inside.all()
+    np.testing.assert_allclose(delta[hit].sum(1), 0.06, atol=5e-3)
+
+
+def test_jitter_belongs_to_the_part_of_its_key(config):
+    cells, rays = jnp.ones((4, 4, 4), bool), straight_rays(np.zeros(6))
+    keys = jax.random.split(jax.random.key(1), 2)
+    place = jax.jit(lambda k, r: place_samples(k, r, cells, BOX, config.sampling)[0])
+    whole = place(keys, rays)
+    for part in range(2):
+        alone = jax.tree.map(lambda x, p=part: x[3 * p : 3 * p + 3], rays)
+        found = place(keys[part, None], alone)
+        np.testing.assert_array_equal(whole[3 * part : 3 * part + 3], found)
+    assert not np.array_equal(whole[:3], whole[3:])
+
+
+def test_torso_points_undo_the_motion():
+    random = np.random.default_rng(0)
+    reference = random.uniform(0, 100, (2, 50, 2))
+    motion = np.eye(2, 3) + 0.2 * random.normal(size=(2, 2, 3)) * [[1, 1, 30]]
+    pixels = np.einsum("bij,bnj->bni", motion[..., :2], reference) + motion[:, None, :, 2]
+    found = torso_points(jnp.float32(pixels), jnp.float32(motion), (80, 100))
+    np.testing.assert_allclose(found, reference / 100, atol=1e-4)
+
+
+def test_layers_cover_each_other():
+    random = np.random.default_rng(0)
+    head, torso, back = random.uniform(size=(3, 20, 3)).astype(np.float32)
+    alpha, below = random.uniform(size=(2, 20)).astype(np.float32)
+    rgb, person = layered(head * alpha[:, None], alpha, torso, below, back)
+    expected = []
+    for n in range(20):
+        behind = torso[n] * below[n] + back[n] * (1 - below[n])
+        expected.append(head[n] * alpha[n] + behind * (1 - alpha[n]))
+    np.testing.assert_allclose(rgb, expected, atol=1e-6)
+    np.testing.assert_allclose(person, alpha + (1 - alpha) * below, atol=1e-6)
+    one, none = jnp.ones(20), jnp.zeros(20)
+    np.testing.assert_allclose(layered(head, one, torso, below, back)[0], head, atol=1e-6)
+    np.testing.assert_allclose(layered(0 * head, none, torso, none, back)[0], back, atol=1e-6)
+
+
+def test_each_frame_of_a_batch_is_rendered_by_its_own_geometry(small, variables):
+    config, frozen = small.config, small.frozen
+    params = variables.params["avatar"]["head"]
+    cells = occupancy.occupied_cells(variables.state["occupancy"])
+    centre = 0.5 * (frozen["box"][0] + frozen["box"][1])
+    rays = straight_rays(np.linspace(-0.05, 0.05, 8), jnp.full(8, centre[1]))
+    vertices = jnp.asarray(small.capture.vertices[[0, 8]])
+    conditions = jnp.array([[1.0, 0, 0, 0], [0, -2.0, 1, 0]])[:, : small.spec.components]
+    keys = jax.random.split(jax.random.key(0), 2)
+    make = jax.jit(lambda v, f: frame_geometry(v, f, config=config))
+    geometry = jnp.stack([make(v, frozen) for v in vertices])
+
+    @jax.jit
+    def render(rays, geometry, conditions, keys):
+        out = render_head(params, rays, geometry, conditions, cells, frozen, keys, config=config)
+        return jax.tree.leaves(out)[:3]
+
+    both = jax.tree.map(lambda x: jnp.concatenate([x, x]), rays)
+    both = dataclasses.replace(both, frame=jnp.repeat(jnp.arange(2, dtype=jnp.int32), 8))
+    whole = render(both, geometry, conditions, keys)
+    for n in range(2):
+        alone = render(rays, geometry[n, None], conditions[n, None], keys[n, None])
+        for a, b in zip(whole, alone):
+            np.testing.assert_allclose(a[8 * n : 8 * n + 8], b, atol=1e-5)
+    alpha = np.asarray(whole[1])
+    assert np.all((alpha > 0) & (alpha < 1 + 1e-5))

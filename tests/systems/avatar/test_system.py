@@ -1,0 +1,108 @@
+"""The training step: finite gradients, the same on many devices, occupancy that stays inside."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxhead.systems.avatar.data import make_feed
+from jaxhead.systems.avatar.surface import GeometryCache
+from jaxhead.training.feeding import Feeding
+from jaxhead.training.state import create_state, root_key, stream
+from jaxhead.training.stepping import Stepper
+from jaxhead.training.system import Shard
+
+PLAYER = "avatar"
+
+
+@pytest.fixture(scope="module")
+def feed(small):
+    geometry = GeometryCache(
+        small.inputs["vertices"], small.inputs["train"], small.frozen, config=small.config
+    )
+    yield make_feed(small.capture, small.spec, small.inputs, geometry, small.config)
+    geometry.close()
+
+
+@pytest.fixture(scope="module")
+def batch(small, feed):
+    arrays = feed.refresh(feed.arrays, 0)
+    shard = Shard(jnp.int32(0), feed.batch, feed.batch)
+    sample = jax.jit(feed.sample, static_argnums=1)
+    return {"rays": sample(arrays, None, jax.random.key(2), 0, shard)}
+
+
+def test_gradients_are_finite_everywhere_and_reach_every_part(small, variables, batch):
+    update = small.stage().system.updates[0]
+
+    @jax.jit
+    def gradient(params, state, batch):
+        def value(params):
+            made = variables.replace(params={PLAYER: params}, state=state)
+            return update.loss(made, None, batch, jax.random.key(0), jnp.int32(0))
+
+        (loss, (terms, _)), slope = jax.value_and_grad(value, has_aux=True)(params)
+        return loss, terms, slope
+
+    params, state = variables.params[PLAYER], variables.state
+    grid = state["occupancy"]
+    empty = {"occupancy": grid._replace(thickness=jnp.zeros_like(grid.thickness))}
+    full = {"occupancy": grid._replace(thickness=jnp.ones_like(grid.thickness))}
+    solid = jax.tree.map(lambda x: 30 * x, params)
+    away = batch["rays"]["head_to_camera"].at[:, 0, 3].add(50.0)
+    away = {"rays": batch["rays"] | {"head_to_camera": away}}
+    flat = jax.tree.map(jnp.zeros_like, params)
+    for name, case in {
+        "untrained": (params, state, batch),
+        "empty grid": (params, empty, batch),
+        "full grid": (params, full, batch),
+        "solid": (solid, state, batch),
+        "zero": (flat, state, batch),
+        "nobody in view": (params, state, away),
+    }.items():
+        loss, terms, slope = gradient(*case)
+        assert np.isfinite(loss), name
+        assert all(np.isfinite(v).all() for v in jax.tree.leaves((terms, slope))), name
+        if name == "untrained":
+            for part, leaf in jax.tree_util.tree_leaves_with_path(slope):
+                assert np.any(np.asarray(leaf) != 0), jax.tree_util.keystr(part)
+
+
+def test_refreshing_keeps_the_grid_inside_its_prior(small, variables, batch):
+    system = small.stage().system
+    refresh = jax.jit(system.refresh)
+    prior = small.inputs["occupancy"]
+    made = variables
+    for step in range(3):
+        state = refresh(made, batch, jax.random.key(step), jnp.int32(step))
+        made = made.replace(state=state)
+    thickness = np.asarray(made.state["occupancy"].thickness)
+    assert np.all(thickness[~prior] == 0) and np.all(thickness >= 0)
+    assert np.isfinite(thickness).all() and np.any(thickness != variables.state["occupancy"][0])
+
+
+def test_four_devices_learn_what_one_learns(small, feed):
+    # Plain steps: Adam would turn rounding of gradients near zero into whole steps.
+    stage = dataclasses.replace(small.stage(feed), optimizers={PLAYER: optax.sgd(0.3)})
+    found = []
+    for devices in (1, 4):
+        local = jax.local_devices()[:devices]
+        variables = stage.system.init(stream(root_key(0, stage.name), "init"))
+        state = create_state(stage, variables)
+        feeding = Feeding(stage, local, 3, 0, {})
+        stepper = Stepper(
+            stage, seed=0, devices=local, length=3, state=state, frozen=variables.frozen
+        )
+        metrics = stepper.dispatch(feeding.arrays, {}, 3, 3)
+        end = stepper.host_state()
+        found.append((np.asarray(metrics["loss"])[0, :3], end.params, end.state, state.params))
+        feeding.close()
+    (one, a, grid_a, start), (four, b, grid_b, _) = found
+    np.testing.assert_allclose(four, one, rtol=1e-6)
+    for x, y in zip(jax.tree.leaves((a, grid_a)), jax.tree.leaves((b, grid_b))):
+        np.testing.assert_allclose(y, x, rtol=0, atol=1e-6 * max(1.0, np.abs(x).max()))
+    moved = [np.abs(x - y).max() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(start))]
+    assert max(moved) > 1e-3
