@@ -26,17 +26,17 @@ from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.verbs import render_stream
 
 
-def strip(run: pathlib.Path, capture: pathlib.Path, place: float) -> np.ndarray:
-    """(H, W, 3) uint8: truth, render, depth of a held-out frame and two views from the side.
+def strip(run: pathlib.Path, capture: pathlib.Path) -> np.ndarray:
+    """(H, 5 W, 3) uint8: truth, render, depth of a held-out frame, and two views from the side.
 
-    Args:
-      run, capture: folders.
-      place: which held-out frame, 0 for the first to 1 for the last.
+    The frame is the one with the widest open eyes and mouth.
     """
     stream = render_stream(run, RenderOptions(capture=str(capture)))
-    at = round(place * (stream.count - 1))
-    picture = next(x for i, x in enumerate(stream.frames) if i == at)
     assert stream.capture is not None
+    scores = dict(zip(stream.capture.head.expression_names, stream.capture.expression.T))
+    shown = scores["jawOpen"] - scores["eyeBlinkLeft"] - scores["eyeBlinkRight"]
+    at = int(np.argmax(shown[stream.frame_ids]))
+    picture = next(x for i, x in enumerate(stream.frames) if i == at)
     row = [stream.capture.frame(stream.frame_ids[at]), to_uint8(picture["rgb"])]
     row.append(depth_picture(picture["depth"], picture["depth"] > 0))
     for yaw in (-25.0, 25.0):
@@ -83,7 +83,7 @@ def run(arguments: Arguments) -> int:
         _command(["train", "avatar", str(capture), "--out", str(run_path), *length])
     out = pathlib.Path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
-    write_image(out / "views.png", strip(run_path, capture, 0.6), compress=9)
+    write_image(out / "views.png", strip(run_path, capture), compress=9)
     write_image(out / "novel.png", novel(run_path, capture), compress=9)
     return 0
 

@@ -35,16 +35,15 @@ WHAT = {
 }  # fmt: skip
 
 
-def measure(subject: Subject, *, rounds: int = 7, sizes=SIZES, scale: int = 1) -> dict[str, Any]:
+def measure(subject: Subject, *, rounds: int = 7, sizes=SIZES) -> dict[str, Any]:
     """All figures of one subject, ready for JSON.
 
     Args:
       subject: what is measured on.
       rounds: measurements of each call; the median counts.
       sizes: sides of the rendered pictures.
-      scale: divides the sizes of the machine's own rates, for tests.
     """
-    rates = machine_rates(rounds=rounds, scale=scale)
+    rates = machine_rates(rounds=rounds)
     samples = paths.draw_samples(subject)
     rows: list[dict[str, Any]] = []
     groups = (paths.surface_paths, paths.hash_paths, paths.field_paths, paths.ray_paths)

@@ -48,10 +48,6 @@ class Work:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
         return Work(**dict(zip(_NAMES, (a + b for a, b in pairs))))
 
-    def times(self, factor: float) -> Work:
-        """The same work `factor` times."""
-        return Work(**{name: getattr(self, name) * factor for name in _NAMES})
-
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Work))
 
