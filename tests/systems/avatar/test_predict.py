@@ -44,11 +44,11 @@ def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render)
     pixels = jnp.float32(np.stack([x, y], -1).reshape(-1, 2) + 0.5)
 
     @jax.jit
-    def reference(params, frozen, vertices, pose, condition, motion, torso_condition, back):
+    def reference(params, grid, frozen, vertices, pose, condition, motion, torso_condition, back):
         geometry = frame_geometry(vertices, frozen, config=config)[None]
         origins, directions = pixel_rays(frozen["K"], pose, pixels)
         rays = Rays(origins, directions, jnp.zeros(len(pixels), jnp.int32))
-        cells = occupancy.occupied_cells(variables.state["occupancy"])
+        cells = occupancy.occupied_cells(grid)
         head, _ = render_head(
             params["head"], rays, geometry, condition[None], cells, frozen, None, config=config
         )
@@ -59,7 +59,8 @@ def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render)
         return (*layered(head.rgb, head.alpha, torso, alpha, back.reshape(-1, 3)), head)
 
     rgb, person, head = reference(
-        params, frozen, asked.vertices[index], asked.head_to_camera[index],
+        params, variables.state["occupancy"], frozen,
+        asked.vertices[index], asked.head_to_camera[index],
         asked.condition[index], asked.torso_motion[index], asked.torso_condition[index],
         asked.background,
     )  # fmt: skip

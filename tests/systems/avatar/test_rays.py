@@ -103,9 +103,12 @@ def test_each_frame_of_a_batch_is_rendered_by_its_own_geometry(small, variables)
     geometry = jnp.stack([make(v, frozen) for v in vertices])
 
     @jax.jit
-    def render(rays, geometry, conditions, keys):
+    def compiled(params, cells, frozen, rays, geometry, conditions, keys):
         out = render_head(params, rays, geometry, conditions, cells, frozen, keys, config=config)
         return jax.tree.leaves(out)[:3]
+
+    def render(*what):
+        return compiled(params, cells, frozen, *what)
 
     both = jax.tree.map(lambda x: jnp.concatenate([x, x]), rays)
     both = dataclasses.replace(both, frame=jnp.repeat(jnp.arange(2, dtype=jnp.int32), 8))
