@@ -21,19 +21,21 @@ class BackgroundCollector:
         most = max(6, min(MOST_FRAMES, MOST_BYTES // (4 * size * size)))
         self._every = max(1, -(-frames // most))
         self._seen = 0
-        self._frames: list[np.ndarray] = []
-        self._masks: list[np.ndarray] = []
+        count = -(-frames // self._every)
+        self._frames = np.empty((count, size, size, 3), np.uint8)
+        self._masks = np.empty((count, size, size), np.uint8)
 
     def add(self, frame: np.ndarray, person: np.ndarray) -> None:
         """Offer a training frame: (S, S, 3) uint8 and its (S, S) uint8 person mask."""
         if self._seen % self._every == 0:
-            self._frames.append(frame)
-            self._masks.append(person)
+            self._frames[self._seen // self._every] = frame
+            self._masks[self._seen // self._every] = person
         self._seen += 1
 
     def plate(self) -> tuple[np.ndarray, float]:
         """The (S, S, 3) uint8 plate and the share of its pixels that some frame uncovered."""
-        return clean_plate(np.stack(self._frames), np.stack(self._masks))
+        kept = -(-self._seen // self._every)
+        return clean_plate(self._frames[:kept], self._masks[:kept])
 
 
 def clean_plate(frames: np.ndarray, persons: np.ndarray) -> tuple[np.ndarray, float]:

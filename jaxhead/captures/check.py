@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxhead.captures.following import FaceTrack, follow_face
+from jaxhead.captures.format import split_frames
 from jaxhead.captures.lifting import align, lift, screen_points
 from jaxhead.captures.smoothing import frame_status
 from jaxhead.captures.sound_check import sound_findings
 from jaxhead.captures.validate import DROPPED, INTERPOLATED
 from jaxhead.files.assets import find_asset
+from jaxhead.files.errors import about
+from jaxhead.files.rows import BLOCK
 from jaxhead.files.sound import read_audio
 from jaxhead.files.video import VideoInfo, decode, probe
 from jaxhead.heads.mediapipe import canonical_face
@@ -91,10 +94,11 @@ def check(
     info = probe(video)
     expected = max(1, round(info.duration * fps))
     tell = progress or (lambda stage, done, total: None)
-    face = follow_face(
-        decode(video, fps=fps), assets, progress=lambda n: tell("check", n, expected)
-    )
     canonical = canonical_face(find_asset("face_landmarker", assets))
+    with about(video):
+        face = follow_face(
+            decode(video, fps=fps), assets, progress=lambda n: tell("check", n, expected)
+        )
     rigid = np.zeros(len(canonical.vertices))
     rigid[canonical.procrustes_index] = canonical.procrustes_weights
     samples = read_audio(video, rate=16000) if info.has_audio else None
@@ -133,7 +137,7 @@ def picture_findings(info: VideoInfo, frames: int, fps: float) -> list[Finding]:
         Finding(
             "length",
             seconds,
-            f"{seconds:.1f} s, {frames} frames",
+            f"{seconds:.1f} s, {frames} frame{'s' * (frames != 1)}",
             length_level,
             ""
             if length_level == "good"
@@ -142,17 +146,27 @@ def picture_findings(info: VideoInfo, frames: int, fps: float) -> list[Finding]:
     ]
 
 
+def found_landmarks(face: FaceTrack) -> Iterator[np.ndarray]:
+    """The landmarks (k, 478, 3) of the frames with a face, some hundred at a time."""
+    found = np.flatnonzero(face.found)
+    for start in range(0, len(found), BLOCK):
+        yield face.landmarks[found[start : start + BLOCK]]
+
+
 def face_findings(face: FaceTrack) -> list[Finding]:
     """How large the face is, where it is missing, and whether it is alone."""
     height, width = face.size
-    points = face.landmarks[face.found][:, :468, :2]
-    area = np.ptp(points, axis=1).prod(-1) * width * height / min(width, height) ** 2
+    extents = [np.ptp(points[:, :468, :2], axis=1) for points in found_landmarks(face)]
+    area = np.concatenate(extents).prod(-1) * width * height / min(width, height) ** 2
     share = float(np.median(area))
     share_level = _grade(share, 0.12, 0.04)
     status = frame_status(face.found)
     gaps, lost = int((status == INTERPOLATED).sum()), int((status == DROPPED).sum())
     missing = float(1 - face.found.mean())
     missing_level = "good" if missing == 0 else "fair" if missing < 0.1 else "poor"
+    advice = "" if missing == 0 else "cut these parts out, or keep the face visible"
+    if not face.found[split_frames(status)[0]].any():
+        advice = "no capture can be made: the first 80 % of the frames, which train, show no face"
     several = float((face.faces > 1).mean())
     return [
         Finding(
@@ -167,7 +181,7 @@ def face_findings(face: FaceTrack) -> list[Finding]:
             missing,
             f"{gaps + lost} of {len(status)} ({gaps} can be interpolated, {lost} are left out)",
             missing_level,
-            "" if missing == 0 else "cut these parts out, or keep the face visible",
+            advice,
         ),
         Finding(
             "several faces",
@@ -183,11 +197,14 @@ def face_findings(face: FaceTrack) -> list[Finding]:
 
 def motion_findings(face: FaceTrack, canonical: np.ndarray, rigid: np.ndarray) -> list[Finding]:
     """Ranges of the head's turn and of the mouth's opening, 2nd to 98th percentile."""
-    screen = screen_points(face.landmarks, face.size)[face.found, :468]
     focal = face.size[0] / 2 / np.tan(np.radians(20) / 2)
-    _, rotation, _ = align(canonical * [1, -1, -1], lift(screen, focal), rigid)
+    rotations = []
+    for points in found_landmarks(face):
+        screen = screen_points(points, face.size)[:, :468]
+        rotations.append(align(canonical * [1, -1, -1], lift(screen, focal), rigid)[1])
     # Positive: towards the right of the picture, up, clockwise.
-    angles = Rotation.from_matrix(rotation).as_euler("YXZ", degrees=True) * [-1, -1, 1]
+    turns = Rotation.from_matrix(np.concatenate(rotations))
+    angles = turns.as_euler("YXZ", degrees=True) * [-1, -1, 1]
     low, high = np.percentile(angles, [2, 98], axis=0)
     spread = high - low
     words = ", ".join(
@@ -231,7 +248,7 @@ def face_sharpness(video: str | os.PathLike, face: FaceTrack, fps: float) -> flo
     for index, frame in enumerate(decode(video, fps=fps)):
         if index not in wanted:
             continue
-        points = face.landmarks[index, :468, :2] * (width, height)
+        points = face.landmarks[index][:468, :2] * (width, height)
         left, top = np.floor(points.min(0)).astype(int).clip(0)
         right, bottom = np.ceil(points.max(0)).astype(int)
         grey = frame[top:bottom, left:right].astype(np.float32).mean(-1)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from jaxhead.captures.landmarks import Face, Landmarker
+from jaxhead.captures.landmarks import LANDMARKS, SCORES, Face, Landmarker
 from jaxhead.files.assets import find_asset
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 from jaxhead.heads.mediapipe import canonical_face
 
 PATIENCE = 25
@@ -26,7 +27,7 @@ class FaceTrack:
     """One face followed through a clip of N frames; rows of frames without it are zero.
 
     Attributes:
-      landmarks: (N, 478, 3) as in `Face`.
+      landmarks: (N, 478, 3) as in `Face`, an array or rows of a file.
       scores: (N, 52) in [0, 1].
       found: (N,) bool.
       faces: (N,) how many faces the frame showed.
@@ -34,7 +35,7 @@ class FaceTrack:
       size: (height, width) of the frames in pixels.
     """
 
-    landmarks: np.ndarray
+    landmarks: np.ndarray | RowFile
     scores: np.ndarray
     found: np.ndarray
     faces: np.ndarray
@@ -46,6 +47,7 @@ def follow_face(
     frames: Iterable[np.ndarray],
     assets: str | os.PathLike | None = None,
     *,
+    folder: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FaceTrack:
     """One face through a clip: the largest of the first frame with a face, then the same one.
@@ -56,14 +58,17 @@ def follow_face(
     Args:
       frames: (H, W, 3) uint8 frames in order.
       assets: folder of third-party models.
+      folder: where the landmarks are kept, None for the system's temporary folder.
       progress: called with the number of frames done.
 
     Raises:
       InputError: no frame, or no frame shows a face.
     """
     order = mirror_order(canonical_face(find_asset("face_landmarker", assets)).vertices)
-    rows: list[Face | None] = []
+    landmarks = RowFile(folder, (LANDMARKS, 3))
+    scores: list[np.ndarray] = []
     counts: list[int] = []
+    seen: list[bool] = []
     last: Face | None = None
     missing = 0
     size = (0, 0)
@@ -79,20 +84,21 @@ def follow_face(
                 face = face if twin is None else mean_face(face, twin)
             missing = 0 if face is not None else missing + 1
             last = face or last
-            rows.append(face)
+            landmarks.append(np.zeros((1, LANDMARKS, 3)) if face is None else face.landmarks[None])
+            scores.append(np.zeros(SCORES, np.float32) if face is None else face.scores)
+            seen.append(face is not None)
             counts.append(len(faces))
             if progress is not None:
                 progress(index + 1)
         names = upright.names or mirrored.names
-    if not rows:
+    if not seen:
         raise InputError("the video holds no frame")
     if last is None:
-        raise InputError(f"no face was found in any of the {len(rows)} frames")
-    empty = Face(*(np.zeros_like(x) for x in (last.landmarks, last.scores, last.transform)))
+        raise InputError(f"no face was found in any of the {len(seen)} frames")
     return FaceTrack(
-        landmarks=np.stack([(face or empty).landmarks for face in rows]),
-        scores=np.stack([(face or empty).scores for face in rows]),
-        found=np.array([face is not None for face in rows]),
+        landmarks=landmarks,
+        scores=np.stack(scores),
+        found=np.array(seen),
         faces=np.array(counts, np.int32),
         names=names,
         size=size,

@@ -39,11 +39,13 @@ from jaxhead.captures.validate import (
     file_names,
     frame_ids,
     read_info,
+    typed,
 )
 from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.atomic import new_folder
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import read_image, write_image
+from jaxhead.files.rows import RowFile
 from jaxhead.files.sound import read_audio, write_wav
 from jaxhead.heads.model import HeadModel, head_from_arrays, head_to_arrays
 
@@ -189,7 +191,7 @@ class CaptureWriter:
     def finish(
         self,
         *,
-        tracking: Mapping[str, np.ndarray],
+        tracking: Mapping[str, np.ndarray | RowFile],
         head: HeadModel,
         background: np.ndarray,
         audio: np.ndarray | None = None,
@@ -202,7 +204,7 @@ class CaptureWriter:
 
         Args:
           tracking: K, head_to_camera, expression, vertices, landmarks, torso_motion,
-            torso_measured, status, shaped as in `Capture`.
+            torso_measured, status, shaped as in `Capture`; rows of a file where they are large.
           head: the subject's head model.
           background: (H, W, 3) uint8.
           audio: float32 mono at 16 kHz or None.
@@ -211,10 +213,7 @@ class CaptureWriter:
           extra: further JSON entries, e.g. figures of the tracking.
           split: (train, test) ids; `split_frames` of the status by default.
         """
-        arrays = {
-            name: np.asarray(tracking[name]).astype(kind, copy=False)
-            for name, kind in KINDS.items()
-        }
+        arrays = typed(tracking)
         check_shapes(self.folder, arrays, self._frames, head)
         train, test = split_frames(arrays["status"]) if split is None else split
         if not len(train):
@@ -266,9 +265,7 @@ def load_capture(path: str | os.PathLike) -> Capture:
     if missing:
         raise InputError(f"{folder / 'tracking.npz'}: lacks {', '.join(missing)}")
     head = head_from_arrays(read_npz(folder / "head.npz"))
-    arrays = {
-        name: np.asarray(arrays[name]).astype(kind, copy=False) for name, kind in KINDS.items()
-    }
+    arrays = typed(arrays)
     check_shapes(folder / "tracking.npz", arrays, frames, head)
     size = (info["size"][0], info["size"][1])
     background = read_image(folder / "background.png")

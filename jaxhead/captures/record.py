@@ -1,7 +1,7 @@
 """From a video to a capture: track the face, then write frames, masks, torso motion and the plate.
 
-The video is read several times and never held: memory does not grow with its length but for the
-numbers per frame.
+The video is read several times and never held, and what is measured per point and frame stays in
+files: memory grows with a clip's length by a few numbers per frame and by its sound.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from jaxhead.captures.crop import Crop, choose_crop
 from jaxhead.captures.following import follow_face
 from jaxhead.captures.format import AUDIO_RATE, CaptureWriter, file_digest
-from jaxhead.captures.landmarks import PersonSegmenter
+from jaxhead.captures.landmarks import LANDMARKS, PersonSegmenter
 from jaxhead.captures.refine import refine_poses
 from jaxhead.captures.tracking import (
     Tracking,
@@ -31,14 +31,14 @@ from jaxhead.captures.unwrap import surface_points
 from jaxhead.captures.validate import MEASURED
 from jaxhead.captures.writing import Pictures, grey_picture, write_frames
 from jaxhead.files.assets import find_asset
-from jaxhead.files.errors import InputError
+from jaxhead.files.errors import InputError, about
+from jaxhead.files.rows import RowFile
 from jaxhead.files.sound import read_audio
 from jaxhead.files.video import decode, probe
 from jaxhead.heads.mediapipe import canonical_face, closed_head, extend_vertices
 
 Progress = Callable[[str, int, int], None]
 _REFINE_SIZE = 512
-_BLOCK = 256
 
 
 def record(
@@ -76,17 +76,25 @@ def record(
     info = probe(video)
     expected = max(1, round(info.duration * fps))
     with CaptureWriter(out, size=(size, size), fps=fps, overwrite=overwrite) as writer:
-        face = follow_face(
-            decode(video, fps=fps), assets, progress=lambda n: tell("landmarks", n, expected)
-        )
         canonical = canonical_face(find_asset("face_landmarker", assets))
+        with about(video):
+            face = follow_face(
+                decode(video, fps=fps),
+                assets,
+                folder=writer.folder,
+                progress=lambda n: tell("landmarks", n, expected),
+            )
         rigid = np.zeros(len(canonical.vertices))
         rigid[canonical.procrustes_index] = canonical.procrustes_weights
-        tracked = track(face, canonical.vertices.astype(np.float64), rigid)
+        with about(video):
+            tracked = track(
+                face, canonical.vertices.astype(np.float64), rigid, folder=writer.folder
+            )
         usable = tracked.train & (tracked.status == MEASURED)
-        crop = choose_crop(tracked.pixels[usable], tracked.size, size)
+        corners = [np.stack([x.min(1), x.max(1)], 1) for x in tracked.pixels.blocks()]
+        crop = choose_crop(np.concatenate(corners)[usable], tracked.size, size)
         tracked = refine_tracking(video, fps, tracked, canonical.faces, crop)
-        head, arrays = assemble(tracked, canonical, crop)
+        head, arrays = assemble(tracked, canonical, crop, writer.folder)
         with PersonSegmenter(assets) as segmenter:
             pictures = Pictures(video, fps, crop, segmenter, arrays)
             plate, figures = write_frames(
@@ -155,17 +163,23 @@ def refine_tracking(
     )
 
 
-def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[str, np.ndarray]]:
-    """The subject's closed head model and the tracking arrays in stored pixels."""
+def assemble(
+    tracked: Tracking, canonical: Any, crop: Crop, folder: str | os.PathLike | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """The subject's closed head model and the tracking arrays in stored pixels.
+
+    What is large per frame (vertices, landmarks) is rows of a file in `folder`.
+    """
     template, extension = closed_head(canonical)
     count = len(tracked.rotation)
     neutral = np.asarray(extend_vertices(extension, tracked.neutral.astype(np.float32)))
     posed = tracked.neutral + tracked.basis
     basis = np.asarray(extend_vertices(extension, posed.astype(np.float32))) - neutral
-    vertices = np.empty((count, *neutral.shape), np.float32)
-    for start in range(0, count, _BLOCK):
-        block = tracked.vertices[start : start + _BLOCK].astype(np.float32)
-        vertices[start : start + _BLOCK] = extend_vertices(extension, block)
+    vertices, landmarks = RowFile(folder, neutral.shape), RowFile(folder, (LANDMARKS, 2))
+    for block in tracked.vertices.blocks():
+        vertices.append(np.asarray(extend_vertices(extension, block)))
+    for block in tracked.pixels.blocks():
+        landmarks.append(crop.points(block))
     head = template.replace(  # pyright: ignore[reportAttributeAccessIssue]
         template=neutral, expression_basis=basis, expression_names=tuple(tracked.names)
     )
@@ -177,7 +191,7 @@ def assemble(tracked: Tracking, canonical: Any, crop: Crop) -> tuple[Any, dict[s
         "head_to_camera": poses,
         "expression": tracked.scores,
         "vertices": vertices,
-        "landmarks": crop.points(tracked.pixels),
+        "landmarks": landmarks,
         "status": tracked.status,
     }
     return head, arrays
@@ -209,4 +223,6 @@ def fitted_audio(
         done = "cut off" if excess > 0 else "filled with silence"
         what = "longer" if excess > 0 else "shorter"
         notes = [f"the sound is {abs(excess):.2f} s {what} than the pictures: {done}"]
-    return np.pad(samples[:length], (0, max(0, length - len(samples)))), notes
+    if len(samples) >= length:
+        return samples[:length], notes
+    return np.pad(samples, (0, length - len(samples))), notes

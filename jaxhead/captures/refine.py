@@ -25,6 +25,7 @@ from jaxhead.captures.unwrap import (
     surface_at,
     to_pixels,
 )
+from jaxhead.files.rows import RowFile
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 LEVELS = 3
@@ -57,7 +58,7 @@ class Refined:
 def refine_poses(
     pictures: Callable[[], Iterable[np.ndarray]],
     surface: Surface,
-    vertices: np.ndarray,
+    vertices: np.ndarray | RowFile,
     K: np.ndarray,
     poses: np.ndarray,
     training: np.ndarray,
@@ -70,7 +71,7 @@ def refine_poses(
     Args:
       pictures: gives the (S, S) float32 grey pictures in [0, 1] of all frames, anew at each call.
       surface: points on the mesh.
-      vertices: (N, V, 3) head space, metres.
+      vertices: (N, V, 3) head space, metres; an array or rows of a file.
       K: (3, 3) intrinsics in pixels of S.
       poses: (N, 4, 4) head to camera, where to start.
       training: (N,) bool, the frames whose mean is the template.

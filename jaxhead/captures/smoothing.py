@@ -61,16 +61,31 @@ def frame_status(found: np.ndarray, *, longest: int = LONGEST_GAP) -> np.ndarray
 def fill_gaps(series: np.ndarray, found: np.ndarray) -> np.ndarray:
     """`series` (N, ...) with rows that were not `found` interpolated linearly, held at ends."""
     series = np.asarray(series)
-    measured = np.flatnonzero(found)
-    if len(measured) == len(series):
+    if np.all(found):
         return series
-    at = np.arange(len(series))
+    first, last, share = gap_ends(found)
+    share = share.reshape(-1, *[1] * (series.ndim - 1)).astype(series.dtype)
+    return series[first] * (1 - share) + series[last] * share
+
+
+def filled_rows(rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """`rows` (M, ...) of the M frames that were `found`, as those of all frames, gaps filled."""
+    series = np.zeros((len(found), *rows.shape[1:]), rows.dtype)
+    series[found] = rows
+    return fill_gaps(series, found)
+
+
+def gap_ends(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Between which frames each frame lies: numbers (N,), (N,) of found ones and the share (N,).
+
+    Frame i is (1 - share[i]) of the first and share[i] of the second; a found frame is itself.
+    """
+    measured = np.flatnonzero(found)
+    at = np.arange(len(found))
     right = np.searchsorted(measured, at).clip(0, len(measured) - 1)
     left = (np.searchsorted(measured, at, side="right") - 1).clip(0)
     first, last = measured[left], measured[right]
-    share = np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)
-    share = share.reshape(-1, *[1] * (series.ndim - 1)).astype(series.dtype)
-    return series[first] * (1 - share) + series[last] * share
+    return first, last, np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)
 
 
 def _response(count: int, strength: float) -> np.ndarray:

@@ -8,22 +8,31 @@ vertices are the metric landmarks, of which the basis explains a part.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxhead.captures.following import FaceTrack
 from jaxhead.captures.identity import HeadFit, choose_focal, fit_head, start_poses
+from jaxhead.captures.landmarks import LANDMARKS
 from jaxhead.captures.lifting import screen_points
-from jaxhead.captures.smoothing import choose_strength, fill_gaps, frame_status, smooth
+from jaxhead.captures.shapes import shape_modes, smooth_shapes
+from jaxhead.captures.smoothing import (
+    choose_strength,
+    filled_rows,
+    frame_status,
+    gap_ends,
+    smooth,
+)
 from jaxhead.captures.validate import DROPPED, MEASURED
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import BLOCK, RowFile
 
 FACE = 468
-# Frames that shared quantities are fitted on, and frames measured at a time: bounds on memory.
+# Frames that shared quantities are fitted on: a bound on memory and time.
 _MOST_FITTED = 600
-_BLOCK = 256
-_MODES = 48
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,8 +44,9 @@ class Tracking:
       size: (height, width) of the full frame.
       rotation: (N, 3, 3) and translation: (N, 3) head to camera.
       scores: (N, 52) smoothed, in [0, 1].
-      vertices: (N, 468, 3) metres in head space, smoothed.
-      pixels: (N, 478, 2) measured landmarks in full-frame pixels (filled where not found).
+      vertices: (N, 468, 3) float32 metres in head space, smoothed; rows of a file.
+      pixels: (N, 478, 2) float32 measured landmarks in full-frame pixels (filled where not found);
+        rows of a file.
       neutral: (468, 3) the subject's shape at scores of zero.
       basis: (52, 468, 3) displacement in metres per unit of score.
       weights: (468,) how far each vertex follows the rigid head, sums to one.
@@ -51,8 +61,8 @@ class Tracking:
     rotation: np.ndarray
     translation: np.ndarray
     scores: np.ndarray
-    vertices: np.ndarray
-    pixels: np.ndarray
+    vertices: RowFile
+    pixels: RowFile
     neutral: np.ndarray
     basis: np.ndarray
     weights: np.ndarray
@@ -62,13 +72,20 @@ class Tracking:
     figures: dict
 
 
-def track(face: FaceTrack, canonical: np.ndarray, rigid: np.ndarray) -> Tracking:
+def track(
+    face: FaceTrack,
+    canonical: np.ndarray,
+    rigid: np.ndarray,
+    *,
+    folder: str | os.PathLike | None = None,
+) -> Tracking:
     """Tracked head of a clip.
 
     Args:
       face: landmarks and scores per frame.
       canonical: (468, 3) MediaPipe's canonical face, metres, head space; fixes axes and scale.
       rigid: (468,) Procrustes weights, the first guess of what follows the head.
+      folder: where shapes are kept, None for the system's temporary folder.
 
     Raises:
       InputError: no face in the training part of the clip.
@@ -79,16 +96,12 @@ def track(face: FaceTrack, canonical: np.ndarray, rigid: np.ndarray) -> Tracking
     measured = status == MEASURED
     if not (train & measured).any():
         raise InputError("no face was found in the first 80 % of the frames, which train")
-    landmarks = face.landmarks[measured]
-    scores = np.asarray(face.scores, np.float64)[measured]
-    fitted = train[measured]
-    some = np.flatnonzero(fitted)
+    some = np.flatnonzero(train & measured)
     some = some[np.linspace(0, len(some) - 1, min(len(some), _MOST_FITTED)).astype(int)]
-    screen = screen_points(landmarks[some], face.size)[:, :FACE]
+    screen = screen_points(face.landmarks[some], face.size)[:, :FACE]
     focal, plausible = choose_focal(screen, canonical, rigid, face.size)
-    fit = fit_head(screen, scores[some], focal, canonical, rigid)
-    found = _measure(fit, landmarks, scores, face.size)
-    filled = _fill_and_smooth(face, fit, found, measured, train)
+    fit = fit_head(screen, np.asarray(face.scores[some], np.float64), focal, canonical, rigid)
+    filled = _fill_and_smooth(face, fit, measured, train, folder)
     figures = {
         "focal": focal,
         "vertical_fov_degrees": float(np.degrees(2 * np.arctan(face.size[0] / 2 / focal))),
@@ -114,60 +127,75 @@ def track(face: FaceTrack, canonical: np.ndarray, rigid: np.ndarray) -> Tracking
 
 
 def _measure(
-    fit: HeadFit, landmarks: np.ndarray, scores: np.ndarray, size: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """Pose and metric landmarks of all measured frames, in blocks so that memory stays bounded."""
-    parts = []
-    for start in range(0, len(scores), _BLOCK):
-        points = screen_points(landmarks[start : start + _BLOCK], size)[:, :FACE]
-        shape = fit.shape(scores[start : start + _BLOCK])
+    fit: HeadFit, face: FaceTrack, measured: np.ndarray, folder: str | os.PathLike | None
+) -> tuple[np.ndarray, np.ndarray, RowFile]:
+    """Rotation (M, 3, 3), translation (M, 3) and shape (M, 1404) of the measured frames."""
+    rotations, translations = [], []
+    shapes = RowFile(folder, (3 * FACE,))
+    for ids in _blocks_of(measured):
+        points = screen_points(face.landmarks[ids], face.size)[:, :FACE]
+        shape = fit.shape(np.asarray(face.scores[ids], np.float64))
         rotation, translation, vertices = fit.measure(points, shape, *start_poses(fit, points))
-        parts.append((rotation, translation, vertices.astype(np.float32)))
-    rotation, translation, vertices = (np.concatenate(part) for part in zip(*parts))
-    return {"rotation": rotation, "translation": translation, "vertices": vertices}
+        rotations.append(rotation)
+        translations.append(translation)
+        shapes.append(vertices.reshape(len(ids), -1))
+    return np.concatenate(rotations), np.concatenate(translations), shapes
 
 
 def _fill_and_smooth(
     face: FaceTrack,
     fit: HeadFit,
-    found: dict[str, np.ndarray],
     measured: np.ndarray,
     train: np.ndarray,
+    folder: str | os.PathLike | None,
 ) -> dict:
     """Pose, scores and vertices of all frames: gaps filled, then smoothed in time."""
-    pose, mean = pose_coordinates(found["rotation"], found["translation"])
-    fitted = train[measured]
-    displacement = (found["vertices"] - fit.neutral.astype(np.float32)).reshape(len(pose), -1)
-    sample = displacement[fitted][:: max(1, int(fitted.sum()) // _MOST_FITTED)]
-    centre = sample.mean(0)
-    modes = np.linalg.svd(sample - centre, full_matrices=False)[2][:_MODES]
-    loads = (displacement - centre) @ modes.T
-    rest = displacement - centre - loads @ modes
-    del displacement, found
+    rotation, translation, shapes = _measure(fit, face, measured, folder)
+    pose, mean = pose_coordinates(rotation, translation)
     strengths: dict[str, float] = {}
 
-    def run(name: str, values: np.ndarray, *, each: bool) -> np.ndarray:
-        full = np.zeros((len(measured), values.shape[1]), values.dtype)
-        full[measured] = values
-        full, strengths[name] = smooth_channels(fill_gaps(full, measured), train, each=each)
-        return full
+    def run(name: str, values: np.ndarray) -> np.ndarray:
+        filled = filled_rows(values, measured)
+        filled, strengths[name] = smooth_channels(filled, train)
+        return filled
 
-    pose = run("pose", pose, each=True)
-    scores = run("scores", np.asarray(face.scores, np.float64)[measured], each=True)
-    loads = run("shape", loads, each=True)
-    rest = run("residual", rest, each=False)
+    pose = run("pose", pose)
+    scores = run("scores", np.asarray(face.scores[measured], np.float64))
     rotation, translation = pose_from_coordinates(pose, mean)
-    rest += loads @ modes + centre
-    vertices = rest.reshape(len(measured), -1, 3) + fit.neutral.astype(np.float32)
-    pixels = face.landmarks[..., :2] * np.array(face.size[::-1], np.float32)
+    modes = shape_modes(shapes, train[measured])
+    loads = run("shape", modes.loads(shapes))
+    vertices, strengths["residual"] = smooth_shapes(shapes, modes, loads, measured, train, folder)
+    shapes.close()
     return {
         "rotation": rotation,
         "translation": translation,
         "scores": np.clip(scores, 0.0, 1.0),
         "vertices": vertices,
-        "pixels": fill_gaps(pixels, measured),
+        "pixels": _filled_pixels(face, measured, folder),
         "strengths": strengths,
     }
+
+
+def _filled_pixels(
+    face: FaceTrack, measured: np.ndarray, folder: str | os.PathLike | None
+) -> RowFile:
+    """(N, 478, 2) landmarks in full-frame pixels, interpolated where no face was found."""
+    pixels = RowFile(folder, (LANDMARKS, 2))
+    scale = np.array(face.size[::-1], np.float32)
+    before, after, share = gap_ends(measured)
+    for start in range(0, len(measured), BLOCK):
+        part = slice(start, start + BLOCK)
+        mixed = share[part, None, None].astype(np.float32)
+        first, last = (face.landmarks[ids[part]][..., :2] * scale for ids in (before, after))
+        pixels.append(first * (1 - mixed) + last * mixed)
+    return pixels
+
+
+def _blocks_of(chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """Numbers of the chosen frames, a block at a time."""
+    ids = np.flatnonzero(chosen)
+    for start in range(0, len(ids), BLOCK):
+        yield ids[start : start + BLOCK]
 
 
 def pose_coordinates(rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, Rotation]:
@@ -192,22 +220,16 @@ def pose_from_coordinates(coordinates: np.ndarray, mean: Rotation) -> tuple[np.n
     return rotation, np.concatenate([coordinates[:, 3:5] * depth, depth], 1)
 
 
-def smooth_channels(
-    series: np.ndarray, train: np.ndarray, *, each: bool = True
-) -> tuple[np.ndarray, float]:
-    """(N, C) series smoothed in time, and the median strength, which training frames decide.
+def smooth_channels(series: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
+    """(N, C) series smoothed in time, each channel with a strength that training frames decide.
 
     Args:
       series: (N, C); train: (N,) bool.
-      each: one strength per channel, else one for all.
+
+    Returns:
+      the smooth series, the median of the strengths.
     """
     result = np.array(series)
-    if not each:
-        strength = choose_strength(result[train][:, :: max(1, result.shape[1] // 64)])
-        for start in range(0, result.shape[1], 64):
-            columns = slice(start, start + 64)
-            result[:, columns] = smooth(result[:, columns], strength)
-        return result, strength
     strengths = []
     for column in range(result.shape[1]):
         strengths.append(choose_strength(result[train, column]))

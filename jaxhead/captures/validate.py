@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import HeadModel
 
 FORMAT = "jaxhead-capture"
@@ -37,8 +38,18 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def typed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The tracking arrays, each of its kind; rows of a file stay there where they are of it."""
+    result = {}
+    for name, kind in KINDS.items():
+        value = arrays[name]
+        same = isinstance(value, RowFile) and value.dtype == kind
+        result[name] = value if same else np.asarray(value).astype(kind, copy=False)
+    return result
+
+
 def check_shapes(
-    where: pathlib.Path, arrays: Mapping[str, np.ndarray], frames: int, head: HeadModel
+    where: pathlib.Path, arrays: Mapping[str, Any], frames: int, head: HeadModel
 ) -> None:
     """Raise InputError unless every tracking array has its shape and is finite."""
     vertices = len(head.template)
@@ -57,10 +68,15 @@ def check_shapes(
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise InputError(f"{where}: {name} has shape {arrays[name].shape}, expected {shape}")
-        if arrays[name].dtype == np.float32 and not np.isfinite(arrays[name]).all():
+        if arrays[name].dtype == np.float32 and not _finite(arrays[name]):
             raise InputError(f"{where}: {name} holds values that are not finite")
     if arrays["status"].size and arrays["status"].max() > DROPPED:
         raise InputError(f"{where}: status {arrays['status'].max()}, expected 0, 1 or 2")
+
+
+def _finite(values: np.ndarray | RowFile) -> bool:
+    blocks = values.blocks() if isinstance(values, RowFile) else (values,)
+    return all(np.isfinite(block).all() for block in blocks)
 
 
 def check_digest(folder: pathlib.Path, name: str, expected: str | None) -> None:

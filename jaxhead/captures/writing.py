@@ -40,7 +40,11 @@ class Pictures:
 
     def marks(self, index: int, size: int) -> np.ndarray:
         """(468, 2) landmarks of frame `index` in pixels of a window of `size`."""
-        return self.arrays["landmarks"][index, :468] * (size / self.crop.size)
+        return self.arrays["landmarks"][index][:468] * (size / self.crop.size)
+
+    def centres(self) -> np.ndarray:
+        """(N, 2) float32 mean landmarks in stored pixels."""
+        return np.concatenate([block.mean(1) for block in self.arrays["landmarks"].blocks()])
 
     def person(self, window: np.ndarray) -> np.ndarray:
         """(S, S) float32 person mask of a window of any size."""
@@ -57,7 +61,7 @@ class Pictures:
 
         The reference is the training frame whose head stands nearest to its median place.
         """
-        centres = self.arrays["landmarks"].mean(1)
+        centres = self.centres()
         distance = np.linalg.norm(centres - np.median(centres[usable], axis=0), axis=1)
         chosen = int(np.where(usable, distance, np.inf).argmin())
         ids = np.flatnonzero(usable)
@@ -104,7 +108,7 @@ def write_frames(
     count = len(usable)
     window, chosen = pictures.study(usable)
     torsos = TorsoTracker(_torso_reference(pictures, window, chosen))
-    centres = arrays["landmarks"].mean(1) * (WORK_SIZE / pictures.crop.size)
+    centres = pictures.centres() * (WORK_SIZE / pictures.crop.size)
     collector = BackgroundCollector(int(train.sum()), pictures.crop.size)
     with contextlib.ExitStack() as stack:
         video = None

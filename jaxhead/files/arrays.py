@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxhead.files.atomic import new_file
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 
 _MAX_MEMBERS = 100_000
 _GIB = 1 << 30
@@ -104,26 +105,42 @@ def _check_members(
 
 
 def write_npz(
-    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, compress: bool = True
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray | RowFile], *, compress: bool = True
 ) -> None:
     """Writes arrays to an .npz archive at once, replacing a former one; equal input, equal bytes.
 
     Args:
         path: the archive; it keeps the name as given.
-        arrays: plain arrays by name; Python objects are refused (ValueError).
+        arrays: plain arrays by name; Python objects are refused (ValueError). Rows of a file are
+            copied in blocks.
         compress: deflate the members.
     """
-    plain = {name: np.asarray(value) for name, value in arrays.items()}
+    plain = {
+        name: value if isinstance(value, RowFile) else np.asarray(value)
+        for name, value in arrays.items()
+    }
     for name, value in plain.items():
         if value.dtype.hasobject:
             raise ValueError(f"array {name!r} has dtype {value.dtype}, expected plain numbers")
-    save = np.savez_compressed if compress else np.savez
+    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     needed = sum(value.nbytes for value in plain.values())
     with (
         new_file(path, overwrite=True, needed=needed) as temporary,
-        open(temporary, "wb") as file,  # an open file: np.savez would append .npz to a name
+        zipfile.ZipFile(temporary, "w", kind) as archive,
     ):
-        save(file, allow_pickle=False, **plain)
+        for name, value in plain.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_member(member, value)
+
+
+def _write_member(member: IO[bytes], value: np.ndarray | RowFile) -> None:
+    if isinstance(value, np.ndarray):
+        np.lib.format.write_array(member, value, allow_pickle=False)
+        return
+    header = {"descr": value.dtype.str, "fortran_order": False, "shape": value.shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    for block in value.blocks():
+        member.write(block.tobytes())
 
 
 def read_npy_mmap(path: str | os.PathLike) -> np.ndarray:

@@ -22,6 +22,7 @@ _WHAT = "sound (wav, flac) or a video (mp4, mov, mkv, webm, avi)"
 _MAX_SECONDS = 2 * 3600
 # Time stamps of sound jitter by their resolution; a larger step is a hole or an overlap.
 _JITTER = 0.05
+_BLOCK = 1 << 18
 
 
 def read_audio(path: str | os.PathLike, *, rate: int = 16000) -> np.ndarray | None:
@@ -163,13 +164,15 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 1 or not np.isfinite(samples).all():
         raise ValueError(f"samples have shape {samples.shape}, expected finite values of (S,)")
-    data = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
     with (
-        new_file(path, overwrite=True, needed=len(data) + 44) as temporary,
+        new_file(path, overwrite=True, needed=2 * len(samples) + 44) as temporary,
         open(temporary, "wb") as stream,
         wave.open(stream, "wb") as file,
     ):
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(int(rate))
-        file.writeframes(data)
+        # In blocks: an hour of sound takes more than the recording's pictures ever do.
+        for start in range(0, len(samples), _BLOCK):
+            block = np.rint(samples[start : start + _BLOCK] * 32768.0)
+            file.writeframesraw(np.clip(block, -32768, 32767).astype("<i2").tobytes())

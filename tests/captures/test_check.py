@@ -1,5 +1,6 @@
 """The report on a video: grades, advice, sound, and a real clip."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_missing_and_several_faces():
     assert findings["frames without a face"].text.startswith("13 of 100 (3 can")
     assert findings["frames without a face"].level == "poor"
     assert findings["several faces"].value == 0.2
+    late = dataclasses.replace(track, found=np.arange(100) >= 80)
+    assert "no capture" in by_name(face_findings(late))["frames without a face"].advice
     assert np.isclose(findings["face share"].value, 0.5)
 
 

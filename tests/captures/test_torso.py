@@ -86,5 +86,12 @@ def test_implausible_motion_is_not_trusted():
     far = similarity(np.array([120.0, 0.0]), 1.0, 0.0)
     large = similarity(np.zeros(2), 1.5, 0.0)
     still = np.eye(2, 3)
-    result = trusted(np.array([0.01, 0.01, 0.01, 0.9]), np.stack([far, large, still, still]), SIZE)
+    error, rest = np.array([0.01, 0.01, 0.01, 0.9]), np.full(4, 0.95)
+    result = trusted(error, rest, np.stack([far, large, still, still]), SIZE)
     assert result.tolist() == [False, False, True, False]
+
+
+def test_hair_that_follows_with_changes_is_trusted_and_what_explains_nothing_is_not():
+    still = np.stack([np.eye(2, 3)] * 4)
+    error, rest = np.array([0.8, 0.8, 0.8, 1.1]), np.array([1.2, 0.9, 0.8, 2.0])
+    assert trusted(error, rest, still, SIZE).tolist() == [True, False, False, False]

@@ -7,6 +7,7 @@ from files.making import mutated
 
 from jaxhead.files.arrays import digest, read_npy_mmap, read_npz, write_npz
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 
 
 def sample() -> dict:
@@ -48,6 +49,15 @@ def archive(path, members):
         for name, data in members:
             file.writestr(name, data)
     return path
+
+
+def test_rows_of_a_file_are_stored_as_the_array_is(tmp_path):
+    values = np.random.default_rng(0).normal(size=(600, 4, 3)).astype(np.float32)
+    rows = RowFile(tmp_path, (4, 3))
+    rows.append(values)
+    write_npz(tmp_path / "a.npz", {"v": rows, "w": values})
+    write_npz(tmp_path / "b.npz", {"v": values, "w": values})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 @pytest.mark.parametrize(
