@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxhead.captures.format import CaptureWriter, split_frames
+from jaxhead.captures.synthetic_identity import bent_head, proportions
 from jaxhead.captures.synthetic_motion import DISTANCE, Motion, act
 from jaxhead.captures.synthetic_render import Picture, draw, paint_background
 from jaxhead.captures.synthetic_scene import Scene, build_scene
@@ -81,7 +82,7 @@ def synthesize(
       frames: length of the clip.
       size: height and width in pixels.
       fps: frames per second.
-      seed: fixes person, performance and background.
+      seed: fixes person, performance and background; seed 0 has the mean head's proportions.
       yaw_range_degrees: the head's largest yaw in the clip, to either side.
       novel_yaw_degrees: how far beyond that range the farthest novel views lie; a second pair lies
         half as far.
@@ -94,9 +95,10 @@ def synthesize(
     """
     _check(frames, size, fps, yaw_range_degrees, novel_yaw_degrees, novel_frames)
     with CaptureWriter(out, size=(size, size), fps=fps, overwrite=overwrite) as writer:
+        person = proportions(seed)
         motion = act(frames=frames, fps=fps, seed=seed, yaw_range_degrees=yaw_range_degrees)
         studio = Studio(
-            scene=build_scene(np.random.default_rng([seed, 1])),
+            scene=build_scene(np.random.default_rng([seed, 1]), person),
             motion=motion,
             K=_intrinsics(size),
             background=paint_background(np.random.default_rng([seed, 2]), (size, size)),
@@ -117,7 +119,7 @@ def synthesize(
             novel.append(_shoot(studio, frame, view))
             told(frames + len(novel), total)
         _write_truth(writer.folder / "truth", test, own_depth, views, novel, motion)
-        head = procedural_head()
+        head = bent_head(procedural_head(), person)
         writer.finish(
             tracking=_tracking(head, studio),
             head=head,
@@ -128,6 +130,7 @@ def synthesize(
                 "synthetic": {
                     "yaw_range_degrees": yaw_range_degrees,
                     "novel_yaw_degrees": novel_yaw_degrees,
+                    "proportions": person,
                 }
             },
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxhead.captures.synthetic_body import ears, torso_parts
 from jaxhead.captures.synthetic_hair import hair_parts, hair_share
+from jaxhead.captures.synthetic_identity import bend, bent_basis
 from jaxhead.captures.synthetic_parts import (
     Part,
     eyeballs,
@@ -62,8 +63,13 @@ class Scene:
     texture: jax.Array
 
 
-def build_scene(rng: np.random.Generator) -> Scene:
-    """Returns a person; tone of skin, hair, eyes and clothes are drawn from `rng`."""
+def build_scene(rng: np.random.Generator, person: dict[str, float]) -> Scene:
+    """Returns a person; tone of skin, hair, eyes and clothes are drawn from `rng`.
+
+    Args:
+      rng: consumed.
+      person: proportions of the head, see `synthetic_identity`.
+    """
     texture = paint(rng)
     skin, bag = skin_parts()
     # Hair shades the skin beside it.
@@ -79,11 +85,11 @@ def build_scene(rng: np.random.Generator) -> Scene:
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts)])
     normals = np.concatenate([_part_normals(part) for part in parts])
     single = np.float32
+    basis = np.concatenate([p.basis for p in moving if p.basis is not None], 1) / 100
+    basis = bent_basis(points[: basis.shape[1]] / 100, basis, person)
     scene = Scene(
-        points=(points / 100).astype(single),
-        basis=(np.concatenate([p.basis for p in moving if p.basis is not None], 1) / 100).astype(
-            single
-        ),
+        points=bend(points / 100, person).astype(single),
+        basis=basis.astype(single),
         faces=faces.astype(np.int32),
         moving_faces=faces[: sum(len(part.faces) for part in moving)].astype(np.int32),
         normals=normals.astype(single),
