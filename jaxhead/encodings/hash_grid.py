@@ -20,11 +20,13 @@ from jaxhead.encodings.hash_levels import (
     tables_from_flat,
     tables_to_flat,
 )
+from jaxhead.geometry.fusion import materialised
 
 __all__ = [
     "HashGridConfig",
     "Level",
     "hash_encode",
+    "hash_rows",
     "init_table",
     "level_table",
     "tables_from_flat",
@@ -51,13 +53,23 @@ def hash_encode(tables: Sequence[jax.Array], x: jax.Array, config: HashGridConfi
     Returns:
         float32 features [..., L * F], level-major.
     """
-    tables, x = jax.tree.map(jnp.asarray, (tuple(tables), x))
+    x = jnp.asarray(x)
     chex.assert_axis_dimension(x, -1, 3)
+    out = hash_rows(tables, x.reshape(-1, 3), config)
+    return out.T.reshape(*x.shape[:-1], config.dimensions)
+
+
+def hash_rows(tables: Sequence[jax.Array], x: jax.Array, config: HashGridConfig) -> jax.Array:
+    """Returns what `hash_encode` does as one row per feature, [L * F, N], for points x [N, 3].
+
+    That is how the features come into being, and what `networks.mlp.columns` takes.
+    """
+    tables, x = jax.tree.map(jnp.asarray, (tuple(tables), x))
+    chex.assert_shape(x, (None, 3))
     chex.assert_type(x, jnp.float32)
     expected = [(config.features, level.size) for level in level_table(config)]
     chex.assert_shape(tables, expected)
-    out = _encode(tables, x.reshape(-1, 3), config)
-    return out.reshape(*x.shape[:-1], config.dimensions)
+    return _encode(tables, x, config)
 
 
 def _position(x: jax.Array, level: Level) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -107,10 +119,10 @@ def _lerp(corners: Sequence[jax.Array], fractions: Sequence[jax.Array]) -> jax.A
     return values[0]
 
 
-def _mask_outside(x: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns positions and values [N, ...], zeros where a position is outside the unit cube."""
-    inside = jnp.all((x >= 0) & (x <= 1), axis=-1, keepdims=True)
-    return jnp.where(inside, x, 0), jnp.where(inside, values, 0)
+def _mask_outside(x: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns positions [N, 3] and rows [..., N], zeros where one is outside the unit cube."""
+    inside = jnp.all((x >= 0) & (x <= 1), axis=-1)
+    return jnp.where(inside[:, None], x, 0), jnp.where(inside, rows, 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -124,12 +136,10 @@ def _encode(tables, x, config):
         values = [_lerp([_take(row, i, x.dtype) for i in index], fractions) for row in table]
         values += values[-1:] * (len(values) % 2)
         pairs += [jax.lax.complex(a, b) for a, b in zip(values[::2], values[1::2])]
-    # Rows first and then one transpose: writing interleaved columns is slower. Without the barriers
-    # XLA fuses the gathers into a following matrix product, five times slower on the CPU.
-    rows = jax.lax.optimization_barrier(jnp.stack(pairs).T)
-    out = jnp.stack([rows.real, rows.imag], axis=-1).reshape(x.shape[0], config.levels, -1)
-    out = out[..., : config.features].reshape(x.shape[0], config.dimensions)
-    out = jax.lax.optimization_barrier(out)
+    # Stored, because XLA would fuse the gathers into whatever reads the features.
+    rows = jnp.stack(materialised(pairs)).reshape(config.levels, -1, x.shape[0])
+    out = jnp.stack([rows.real, rows.imag], axis=2).reshape(config.levels, -1, x.shape[0])
+    out = out[:, : config.features].reshape(config.dimensions, x.shape[0])
     return _mask_outside(x, out)[1] if config.rule == "torch-ngp" else out
 
 
@@ -165,8 +175,7 @@ _encode.defvjp(_encode_forward, _encode_backward, symbolic_zeros=True)
 
 
 def _table_gradient(x, gradient, *, config):
-    """Returns the gradient of the tables: one scatter-add per level and feature."""
-    rows = gradient.T
+    """Returns the gradient of the tables from that of the rows: one scatter-add per row."""
     tables = []
     for number, level in enumerate(level_table(config)):
         cells, fractions = _position(x, level)
@@ -175,7 +184,7 @@ def _table_gradient(x, gradient, *, config):
         index, weights = jax.lax.optimization_barrier((index, weights))
         first = number * config.features
         level_rows = []
-        for row in rows[first : first + config.features]:
+        for row in gradient[first : first + config.features]:
             zeros = jnp.zeros(level.size, x.dtype)
             update = (weights * row[None]).reshape(-1)
             level_rows.append(zeros.at[index].add(update, mode="promise_in_bounds"))
@@ -190,12 +199,11 @@ def _table_gradient_by_corner(x, gradient, *, config):
     the corners keeps index and update one-dimensional, without the concatenation that XLA's CPU
     backend does not vectorise, and keeps the program small.
     """
-    rows = gradient.T
     tables = []
     for number, level in enumerate(level_table(config)):
         cells, fractions = _position(x, level)
         first = number * config.features
-        level_rows = list(rows[first : first + config.features])
+        level_rows = list(gradient[first : first + config.features])
         cells, fractions, level_rows = jax.lax.optimization_barrier((cells, fractions, level_rows))
         tables.append(_scatter_level(cells, fractions, level_rows, level))
     return tuple(tables)
@@ -226,8 +234,8 @@ def _scatter_level(cells, fractions, rows, level):
 
 
 def _position_gradient(tables, x, gradient, config):
-    """Returns the gradient [N, 3] in the positions."""
-    rows = list(gradient.T)
+    """Returns the gradient [N, 3] in the positions; `gradient` is [L * F, N]."""
+    rows = list(gradient)
     total = [jnp.zeros(x.shape[0], x.dtype) for _ in range(3)]
     for number, (table, level) in enumerate(zip(tables, level_table(config))):
         cells, fractions = _position(x, level)
