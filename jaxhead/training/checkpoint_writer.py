@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxhead.training.checkpoints import (
     CheckpointError,
+    alone,
     best_step,
     describe,
     leaf_names,
@@ -81,7 +82,8 @@ class _NewestAndBest:
 
 
 class Checkpoints:
-    """Writer of the checkpoints of one stage; one `CheckpointManager`, asynchronous, kept N + best.
+    """Writer of the checkpoints of one stage, in process 0 alone: one `CheckpointManager`,
+    asynchronous, kept N + best.
 
     Args:
       folder: of the stage.
@@ -97,7 +99,10 @@ class Checkpoints:
         self._bytes = 0
         self._saved = saved
         logging.getLogger("absl").addFilter(_OWN_REPORTS)
+        several = {"multiprocessing_options": alone("write")} if jax.process_count() > 1 else {}
         options = ocp.CheckpointManagerOptions(
+            create=False,
+            **several,
             preservation_policy=_NewestAndBest(self.folder, keep),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,

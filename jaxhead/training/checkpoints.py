@@ -111,13 +111,11 @@ def read_checkpoint(folder: pathlib.Path, step: int, template: Tree | None = Non
     Raises:
       Exception: of whatever kind when anything at all is wrong; the message says what.
     """
-    import orbax.checkpoint as ocp
-
     path = folder / str(step)
     meta = _unseal(path / "meta" / "metadata")
     if meta["step"] != step:
         raise ValueError(f"it says that it is step {meta['step']}")
-    with ocp.StandardCheckpointer() as reader:
+    with _reader() as reader:
         leaves = reader.restore(path.absolute() / "state")
     leaves = {name: np.asarray(value) for name, value in leaves.items()}
     for name, (dtype, shape, _) in meta["leaves"].items():
@@ -131,6 +129,26 @@ def read_checkpoint(folder: pathlib.Path, step: int, template: Tree | None = Non
     if template is None:
         return Restored(step, leaves, meta)
     return Restored(step, _fill(template, leaves), meta)
+
+
+def alone(name: str) -> Any:
+    """Orbax's options for what this process does without the others of its job."""
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{name}{me}"
+    )
+
+
+def _reader() -> Any:
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    options = alone("read")
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _fill(template: Tree, leaves: dict[str, np.ndarray]) -> Tree:

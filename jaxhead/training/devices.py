@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,28 @@ Tree = Any
 def _sharding(devices: Sequence[jax.Device]) -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS_NAME))
+
+
+def of_all_processes(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """As many devices of every process as there are local `devices`, process by process.
+
+    The order says which part of a batch a device makes, so it follows the processes and not, as
+    `jax.devices()` may, the wiring of a pod. With one process: `devices` themselves.
+    """
+    if jax.process_count() == 1:
+        return list(devices)
+    count, found = len(devices), []
+    for process in range(jax.process_count()):
+        own = (d for d in jax.devices() if d.process_index == process)
+        found += sorted(own, key=lambda d: d.id)[:count]
+    return found
+
+
+def layout_words(layout: Mapping[str, int]) -> str:
+    """'4 devices' or '2 devices in each of 2 processes' for {"devices", "processes"}."""
+    devices, processes = layout["devices"], layout["processes"]
+    text = f"{devices} device{'s' if devices != 1 else ''}"
+    return text if processes == 1 else f"{text} in each of {processes} processes"
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:

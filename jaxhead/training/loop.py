@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -11,17 +12,18 @@ import jax
 from jaxhead.files import atomic
 from jaxhead.files.errors import InputError
 from jaxhead.files.locks import RunLock
-from jaxhead.training import runs
+from jaxhead.training import processes, runs
 from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.progress import Progress
+from jaxhead.training.replay import Replayed, replay
 from jaxhead.training.restoring import checkpoint_folder, load_variables
 from jaxhead.training.session import Session
 from jaxhead.training.system import Stage
 
 __all__ = [
     "LoopConfig", "NonFiniteError", "OnSample", "TrainResult",
-    "checkpoint_folder", "load_variables", "train",
+    "Replayed", "checkpoint_folder", "load_variables", "replay", "train",
 ]  # fmt: skip
 
 
@@ -38,6 +40,9 @@ def train(
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a recipe in a run folder, or go on with the training that the folder holds.
+
+    Under several processes (`training.processes`) all call this alike and are one training: process
+    0 writes, the others take part in every step and compare their state with its at every save.
 
     Args:
       stages: run one after the other; names must differ.
@@ -69,12 +74,22 @@ def train(
             raise InputError(f"{name} is {value}, expected more than 0")
     if not stages or len({stage.name for stage in stages}) != len(stages):
         raise ValueError("a recipe needs stages of different names")
-    with RunLock(path), Interrupts() as interrupts:
-        if not runs.is_run(path):
-            runs.create_run(path, system="", config={}, seed=seed or 0)
-        atomic.clean_leftovers(path)
-        run = _planned(runs.load_run(path), stages, seed, steps, minutes)
-        devices = list(devices or jax.local_devices())
+    devices = list(devices or jax.local_devices())
+    if not processes.is_first():
+        progress = Progress(quiet=True)
+    with contextlib.ExitStack() as stack:
+
+        def open_run() -> None:
+            stack.enter_context(RunLock(path))
+            if not runs.is_run(path):
+                runs.create_run(path, system="", config={}, seed=seed or 0)
+            atomic.clean_leftovers(path)
+            _planned(runs.load_run(path), stages, seed, steps, minutes)
+
+        processes.from_first(open_run)
+        processes.require_same(f"{path}: devices per process", len(devices))
+        run = runs.load_run(path)
+        interrupts = stack.enter_context(Interrupts())
         result = None
         try:
             for index in range(len(stages)):

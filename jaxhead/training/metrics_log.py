@@ -22,6 +22,18 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def ordered(row: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a step as they are logged: the loss first, players that did not run left out.
+    """
+    ran = {name: value for name, value in row.items() if name.endswith("/ran")}
+    absent = tuple(name.removesuffix("ran") for name, value in ran.items() if not value)
+    line = {"loss": row["loss"]}
+    for name, value in row.items():
+        if not name.endswith("/ran") and not (absent and name.startswith(absent)):
+            line[name] = value
+    return line
+
+
 def truncate_lines(path: pathlib.Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Keep the leading lines of a JSONL file that are complete and for which `keep(document)` is
     true.

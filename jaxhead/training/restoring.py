@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from jaxhead.files.errors import InputError
-from jaxhead.training import checkpoints
+from jaxhead.training import checkpoints, processes
 from jaxhead.training.state import TrainState, create_state, root_key, stream, variables_of
 from jaxhead.training.system import Carry, Stage, Variables
 
@@ -52,10 +52,13 @@ def initial_variables(stage: Stage, seed: int) -> Variables:
     return stage.system.init(stream(root_key(seed, stage.name), "init"))
 
 
-def begin(stage: Stage, run: pathlib.Path, *, seed: int, say: Say) -> Beginning:
+def begin(
+    stage: Stage, run: pathlib.Path, *, seed: int, say: Say, aside: bool = True
+) -> Beginning:
     """The newest good checkpoint of a stage, else the initial state with what it carries over.
 
-    Damaged newer checkpoints are moved to CHECKPOINTS.damaged, with a line each.
+    Damaged newer checkpoints are moved to CHECKPOINTS.damaged, with a line each; they stay where
+    they are without `aside`.
 
     Raises:
       CheckpointError: there are checkpoints, and none is good.
@@ -64,8 +67,7 @@ def begin(stage: Stage, run: pathlib.Path, *, seed: int, say: Say) -> Beginning:
     variables = initial_variables(stage, seed)
     state = create_state(stage, variables)
     folder = checkpoint_folder(run, stage.name)
-    found, damaged = checkpoints.newest_good(folder, state, say)
-    checkpoints.set_aside(folder, damaged)
+    found = _newest(folder, state, say, aside=aside)
     if found is not None:
         return Beginning(found.state, variables.frozen, found.meta["feeds"], found.meta["layout"])
     for part, carry in stage.initialise_from.items():
@@ -73,12 +75,33 @@ def begin(stage: Stage, run: pathlib.Path, *, seed: int, say: Say) -> Beginning:
     return Beginning(state, variables.frozen, {}, None)
 
 
+def _newest(
+    folder: pathlib.Path, template: Tree | None, say: Say, *, aside: bool = False
+) -> checkpoints.Restored | None:
+    """The newest checkpoint that process 0 finds good, in every process; with `aside` the damaged
+    ones are moved away.
+    """
+    here: list[checkpoints.Restored | None] = []
+
+    def look() -> int | None:
+        found, damaged = checkpoints.newest_good(folder, template, say)
+        if aside:
+            checkpoints.set_aside(folder, damaged)
+        here.append(found)
+        return found.step if found else None
+
+    step = processes.from_first(look)
+    if here or step is None:
+        return here[0] if here else None
+    return checkpoints.read_checkpoint(folder, step, template)
+
+
 def _carried(
     stage: Stage, state: TrainState, part: str, carry: Carry, run: pathlib.Path, say: Say
 ) -> TrainState:
     """The state with one part taken from the last checkpoint of an earlier stage."""
     folder = checkpoint_folder(run, carry.stage)
-    found, _ = checkpoints.newest_good(folder, None, say)
+    found = _newest(folder, None, say)
     if found is None:
         raise InputError(f"{folder}: no checkpoint for stage {stage.name} to start from")
     leaves = found.state

@@ -14,14 +14,14 @@ import jax
 import numpy as np
 
 import jaxhead
-from jaxhead.files import atomic
-from jaxhead.training import checkpoints, runs
+from jaxhead.training import checkpoints, nonfinite, processes, runs
+from jaxhead.training.agreement import Agreement
 from jaxhead.training.checkpoint_writer import Checkpoints
-from jaxhead.training.devices import first_to_host
+from jaxhead.training.devices import first_to_host, layout_words
 from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.interrupts import Interrupts
-from jaxhead.training.metrics_log import MetricsLog
+from jaxhead.training.metrics_log import MetricsLog, ordered
 from jaxhead.training.progress import Progress, duration
 from jaxhead.training.restoring import begin, checkpoint_folder
 from jaxhead.training.state import parameter_count
@@ -55,10 +55,12 @@ class Session:
     ):
         self.stages, self.stage = stages, stages[index]
         self.run, self.loop, self.devices = run, loop, list(devices)
-        self.progress, self.interrupts = progress, interrupts
+        self.progress = progress
+        self.agreement = Agreement(self.devices, interrupts)
+        self.first = processes.is_first()
         self.folder = checkpoint_folder(run.path, self.stage.name)
         self.layout = {"devices": len(self.devices), "processes": jax.process_count()}
-        self.pending: collections.deque[tuple[int, int, Any]] = collections.deque()
+        self.pending: collections.deque[tuple[int, int, Any, Any]] = collections.deque()
         self.limit = loop.steps_per_dispatch
         self.loss = math.nan
         self.excluded = 0.0
@@ -90,16 +92,22 @@ class Session:
                 self.stepper.place(beginning.state)
             saved = self.step if beginning.restored else None
             del beginning
-            self.writer = Checkpoints(self.folder, keep=self.loop.keep, saved=saved)
+            self._open_outputs(saved)
             stack.callback(self._close_writer)
-            self.log = MetricsLog(
-                self.run.path, stage=self.stage.name,
-                order=tuple(stage.name for stage in self.stages), step=self.step,
-            )  # fmt: skip
             stack.callback(self.log.close)
             self.feeding.open()
             seconds = self._loop(total)
         return self._result(total, compile_seconds, seconds)
+
+    def _open_outputs(self, saved: int | None) -> None:
+        self.writer: Any = processes.Silent()
+        self.log: Any = processes.Silent()
+        if self.first:
+            self.writer = Checkpoints(self.folder, keep=self.loop.keep, saved=saved)
+            self.log = MetricsLog(
+                self.run.path, stage=self.stage.name,
+                order=tuple(stage.name for stage in self.stages), step=self.step,
+            )  # fmt: skip
 
     def _announce(self, layout, params) -> None:
         name, say = self.stage.name, self.progress.say
@@ -108,8 +116,9 @@ class Session:
             return
         say(f"{name}: goes on from the checkpoint of step {self.step}")
         if layout != self.layout:
-            say(f"{name}: it was written on {_words(layout)}, this is {_words(self.layout)}: "
-                "results are equal within rounding, not bit for bit")  # fmt: skip
+            there, here = layout_words(layout), layout_words(self.layout)
+            say(f"{name}: it was written on {there}, this is {here}: results are equal within "
+                "rounding, not bit for bit")  # fmt: skip
 
     def _compile(self, started: float) -> float:
         """Compile, by a dispatch of no steps; returns the seconds since the stage began."""
@@ -118,7 +127,7 @@ class Session:
         seconds = time.monotonic() - started
         self.progress.say(
             f"{self.stage.name}: ready after {seconds:.1f} s of loading and compiling, "
-            f"{_words(self.layout)}"
+            f"{layout_words(self.layout)}"
         )
         return seconds
 
@@ -130,9 +139,11 @@ class Session:
         per_step = self.stepper.step_time(
             self.feeding.arrays, self.feeding.example_rows(), min(3.0, 0.05 * budget)
         )
-        total = max(self.step + 1, int(budget / per_step))
+        total = processes.from_first(lambda: max(self.step + 1, int(budget / per_step)))
         steps = {**self.run.steps, self.stage.name: total}
-        self.run = dataclasses.replace(self.run, steps=steps).write()
+        self.run = dataclasses.replace(self.run, steps=steps)
+        if self.first:
+            self.run.write()
         self.progress.say(
             f"{self.stage.name}: {1e3 * per_step:.1f} ms per step, so {duration(budget)} "
             f"are {total} steps, from now on the length of this run"
@@ -141,22 +152,23 @@ class Session:
 
     def _loop(self, total: int) -> float:
         started = self.last_save = self.last_fetch = self.last_log = time.monotonic()
-        self.last_logged_step = self.step
+        self.last_logged_step, self.per_step = self.step, 0.0
         self.progress.start(self.stage.name, self.step, total)
-        while self.step < total and self.interrupts.name is None:
+        while self.step < total and self.agreement.signal is None:
             self.feeding.refresh(self.step)
             count = self._count(total)
             rows = self.feeding.rows(count)
             metrics = self.stepper.dispatch(self.feeding.arrays, rows, count, total)
-            self.pending.append((self.step, count, metrics))
+            votes = self.agreement.vote(late=self._late(), per_step=self.per_step)
+            self.pending.append((self.step, count, metrics, votes))
             self.step += count
             self._fetch(self.loop.ahead, total)
             self.writer.check()
             self._between(total)
         self._fetch(0, total)
         seconds = time.monotonic() - started - self.excluded
-        if self.interrupts.name:
-            self.progress.say(f"{self.interrupts.name}: saving step {self.step}")
+        if self.agreement.signal:
+            self.progress.say(f"{self.agreement.signal}: saving step {self.step}")
         self._save()
         self.writer.wait()
         if self.step >= total:
@@ -173,7 +185,8 @@ class Session:
     def _fetch(self, leave: int, total: int) -> None:
         """Wait until at most `leave` dispatches are under way; log what the others measured."""
         while len(self.pending) > leave:
-            start, count, metrics = self.pending.popleft()
+            start, count, metrics, votes = self.pending.popleft()
+            self.agreement.count(votes)
             stopped = bool(first_to_host(metrics.pop("stopped")))
             last = start + count
             logged = [s for s in range(start + 1, last + 1)
@@ -185,16 +198,17 @@ class Session:
                 self.loss = float(values["loss"][count - 1])
                 for step in logged:
                     row = {name: float(v[step - 1 - start]) for name, v in values.items()}
-                    self.log.metrics(step, _line(row))
+                    self.log.metrics(step, ordered(row))
             self._pace(last, count, total, bool(logged))
 
     def _pace(self, step: int, count: int, total: int, logged: bool) -> None:
         """Times for the log and the person, and a bound on the length of dispatches."""
         now = time.monotonic()
-        per_step = (now - self.last_fetch) / count
+        self.per_step = (now - self.last_fetch) / count
         self.last_fetch = now
-        if per_step * self.limit > LONGEST_DISPATCH:
-            self.limit = max(1, int(LONGEST_DISPATCH / per_step))
+        slowest = self.agreement.pace(self.per_step)
+        if slowest * self.limit > LONGEST_DISPATCH:
+            self.limit = max(1, int(LONGEST_DISPATCH / slowest))
         elapsed = max(now - self.last_log, 1e-9)
         rate = (step - self.last_logged_step) / elapsed
         if logged and step > self.last_logged_step:
@@ -206,30 +220,33 @@ class Session:
         """Raise for the step that was not finite; leave a note of it in the run."""
         step = self.stepper.step() + 1
         row = {name: float(v[step - 1 - start]) for name, v in values.items()}
-        bad = [name for name, value in row.items() if not math.isfinite(value)]
-        # The sum of all comes last in the search: a single term says more.
-        name = min(bad, key=lambda n: n == "loss") if bad else "a gradient"
+        name = nonfinite.first_bad(row)
         self.log.flush()
-        atomic.write_json(self.run.path / "nonfinite.json", {
-            "stage": self.stage.name, "step": step, "seed": self.run.seed, "metric": name,
-            "values": {k: v if math.isfinite(v) else str(v) for k, v in row.items()},
-            "feeds": self.feeding.positions(), "layout": self.layout,
-        })  # fmt: skip
+        if self.first:
+            nonfinite.dump(
+                self.run, self.stage.name, step, row,
+                positions=self.feeding.positions(), layout=self.layout,
+            )  # fmt: skip
         self.writer.wait()
         kept = checkpoints.steps_in(self.folder)
         raise NonFiniteError(
             f"{self.run.path}: {self.stage.name}: {name} is not finite at step {step}; nothing "
-            f"of that step was applied; last checkpoint: {f'step {kept[-1]}' if kept else 'none'}"
+            f"of that step was applied; last checkpoint: {f'step {kept[-1]}' if kept else 'none'}; "
+            "--replay looks at it again"
         )
+
+    def _late(self) -> bool:
+        every = self.loop.save_every_seconds
+        return every > 0 and time.monotonic() - self.last_save >= every
 
     def _between(self, total: int) -> None:
         """Sample, validate and save where it is time to."""
-        loop, now = self.loop, time.monotonic()
+        loop = self.loop
         sample = loop.sample_every and self.step % loop.sample_every == 0 and self.step < total
         score = (loop.validate_every and self.step % loop.validate_every == 0
                  and self.stepper.validates)  # fmt: skip
         save = loop.save_every_steps and self.step % loop.save_every_steps == 0
-        late = loop.save_every_seconds and now - self.last_save >= loop.save_every_seconds
+        late = self.agreement.late
         if not (sample or score or save or late):
             return
         self._fetch(0, total)
@@ -252,7 +269,7 @@ class Session:
         return score if math.isfinite(score) else None
 
     def _sample(self) -> None:
-        if self.on_sample is None:
+        if self.on_sample is None or not self.first:
             return
         folder = self.run.path / "samples"
         folder.mkdir(exist_ok=True)
@@ -260,9 +277,16 @@ class Session:
 
     def _save(self, score: float | None = None) -> None:
         self.log.flush()
-        meta = {"stage": self.stage.name, "feeds": self.feeding.positions(),
+        state, positions = self.stepper.host_state(), self.feeding.positions()
+        if jax.process_count() > 1:
+            leaves = dict(zip(checkpoints.leaf_names(state), jax.tree.leaves(state)))
+            digest = checkpoints.seal({"leaves": checkpoints.describe(leaves), "at": positions})
+            what = f"{self.folder}: step {self.step}, digest of the state"
+            processes.require_same(what, digest["crc32"])
+        meta = {"stage": self.stage.name, "feeds": positions,
                 "layout": self.layout, "code": jaxhead.__version__}  # fmt: skip
-        self.writer.save(self.step, self.stepper.host_state(), meta, score)
+        self.writer.save(self.step, state, meta, score)
+        self.agreement.saved()
         self.last_save = time.monotonic()
 
     def _close_writer(self) -> None:
@@ -272,25 +296,7 @@ class Session:
 
     def _result(self, total: int, compile_seconds: float, seconds: float) -> TrainResult:
         return TrainResult(
-            run=self.run, step=self.step, steps=total, interrupted=self.interrupts.name,
+            run=self.run, step=self.step, steps=total, interrupted=self.agreement.signal,
             loss=self.loss, compile_seconds=compile_seconds, seconds=seconds,
             steps_per_second=(self.step - self.first_step) / seconds if seconds > 0 else 0.0,
         )  # fmt: skip
-
-
-def _words(layout) -> str:
-    devices, processes = layout["devices"], layout["processes"]
-    text = f"{devices} device{'s' if devices != 1 else ''}"
-    return text if processes == 1 else f"{text} in each of {processes} processes"
-
-
-def _line(row: dict[str, float]) -> dict[str, float]:
-    """The metrics of a step as they are logged: the loss first, players that did not run left out.
-    """
-    ran = {name: value for name, value in row.items() if name.endswith("/ran")}
-    absent = tuple(name.removesuffix("ran") for name, value in ran.items() if not value)
-    line = {"loss": row["loss"]}
-    for name, value in row.items():
-        if not name.endswith("/ran") and not (absent and name.startswith(absent)):
-            line[name] = value
-    return line

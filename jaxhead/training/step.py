@@ -1,4 +1,4 @@
-"""The compiled training step: the only module that calls `jax.pmap`.
+"""The compiled training step.
 
 One dispatch runs up to `steps_per_dispatch` optimiser steps in a loop on the device. How many is
 an argument, so the last, shorter dispatch of a run needs no second compilation; the loop stops by
@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxhead.files.errors import InputError
+from jaxhead.training.devices import of_all_processes
 from jaxhead.training.state import TrainState, make_optimizer, root_key, stream, variables_of
 from jaxhead.training.system import AXIS_NAME, Shard, Stage, Update, Variables
 
@@ -83,7 +84,7 @@ def sample_batch(
     return batch
 
 
-def _gradient(update: Update, variables: Variables, outputs, pullback, batch, key, step):
+def player_gradient(update: Update, variables: Variables, outputs, pullback, batch, key, step):
     """Loss, (metrics, state) and gradient in the player's params, also through the shared outputs.
     """
 
@@ -125,13 +126,13 @@ def _moved(stage: Stage, player: str, state: TrainState, gradient: Tree, total) 
     return state.replace(ema={**state.ema, player: jax.tree.map(mix, state.ema[player], params)})
 
 
-def _apply(stage: Stage, update: Update, prefix: str, total, devices: int, frozen):
+def player_update(stage: Stage, update: Update, prefix: str, total, devices: int, frozen):
     """One player's update: (state, forward, batch, key) -> (state, metrics, () bool all finite)."""
 
     def run(state: TrainState, forward, batch, key):
         outputs, pullback = forward
         variables = variables_of(state, frozen)
-        loss, (metrics, new), gradient = _gradient(
+        loss, (metrics, new), gradient = player_gradient(
             update, variables, outputs, pullback, batch, key, state.step
         )
         metrics = {f"{prefix}{name}": jnp.float32(value) for name, value in metrics.items()}
@@ -158,7 +159,7 @@ def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(lambda a, b: a if a is b else jnp.where(which, a, b), new, old)
 
 
-def _refresh(stage: Stage, state: TrainState, batch, key, frozen, devices: int) -> TrainState:
+def refreshed(stage: Stage, state: TrainState, batch, key, frozen, devices: int) -> TrainState:
     system = stage.system
     if system.refresh is None:
         return state
@@ -174,7 +175,7 @@ def _refresh(stage: Stage, state: TrainState, batch, key, frozen, devices: int) 
     return state.replace(state=lax.cond(due, run, lambda _: state.state, None))
 
 
-def _forward(stage: Stage, state: TrainState, batch, key, frozen, devices: int):
+def shared_forward(stage: Stage, state: TrainState, batch, key, frozen, devices: int):
     """State after the shared forward pass, and (outputs, pullback to the params of all players)."""
     system = stage.system
     if system.forward is None:
@@ -199,14 +200,14 @@ def one_step(stage: Stage, state: TrainState, frozen, batch, key, total, devices
       not, the state is the given one but for what `System.refresh` did. A player that has no update
       at this step reports 0 and `PLAYER/ran` = 0.
     """
-    state = _refresh(stage, state, batch, key, frozen, devices)
+    state = refreshed(stage, state, batch, key, frozen, devices)
     before = state
-    state, forward = _forward(stage, state, batch, key, frozen, devices)
+    state, forward = shared_forward(stage, state, batch, key, frozen, devices)
     several = len(stage.system.updates) > 1
     metrics, losses, finite = {}, jnp.float32(0), jnp.bool_(True)
     for index, update in enumerate(stage.system.updates):
         prefix = f"{update.player}/" if several else ""
-        run = _apply(stage, update, prefix, total, devices, frozen)
+        run = player_update(stage, update, prefix, total, devices, frozen)
         update_key = stream(key, f"update/{index}")
         if update.every == 1 and update.start == 0:
             state, terms, good = run(state, forward, batch, update_key)
@@ -283,7 +284,9 @@ def build_step(stage: Stage, *, seed: int, devices: Sequence[jax.Device], steps_
         )
         return state, stopped, buffers | {"stopped": stopped}
 
-    mapped = jax.pmap(dispatch, axis_name=AXIS_NAME, devices=list(devices), donate_argnums=(0, 1))
+    mapped = jax.pmap(
+        dispatch, axis_name=AXIS_NAME, devices=of_all_processes(devices), donate_argnums=(0, 1)
+    )
     return mapped, root_data
 
 
@@ -305,4 +308,4 @@ def build_validate(stage: Stage, *, seed: int, devices: Sequence[jax.Device]):
         metrics = validate(variables_of(state, frozen, ema=True), batch, stream(key, "loss"))
         return mean_over_devices(metrics, everywhere)
 
-    return jax.pmap(run, axis_name=AXIS_NAME, devices=list(devices))
+    return jax.pmap(run, axis_name=AXIS_NAME, devices=of_all_processes(devices))

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhead.training import processes
 from jaxhead.training.devices import first, first_to_host, replicate
 from jaxhead.training.state import TrainState, variables_of
 from jaxhead.training.step import build_step, build_validate
@@ -81,13 +82,17 @@ class Stepper:
         """
         self.dispatch(arrays, rows, 1, 1000)
         self.wait()
-        times: list[float] = []
-        begin = time.monotonic()
-        while not times or time.monotonic() - begin < seconds:
+
+        def timed() -> float:
             start = time.monotonic()
             self.dispatch(arrays, rows, self._length, 1000)
             self.wait()
-            times.append((time.monotonic() - start) / self._length)
+            return (time.monotonic() - start) / self._length
+
+        times = [timed()]
+        # All processes must dispatch equally often.
+        more = processes.from_first(lambda: int(seconds / max(times[0] * self._length, 1e-6)))
+        times += [timed() for _ in range(more)]
         return sorted(times)[len(times) // 2]
 
     def validate(self, arrays: Tree, rows: Tree) -> dict[str, float]:

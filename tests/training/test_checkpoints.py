@@ -114,8 +114,15 @@ def replaced(change):
     return damage
 
 
+def values_of_the_one_before(folder):
+    """Whole files of the right names, shapes and dtypes: only the digests of the leaves tell."""
+    shutil.rmtree(folder / "state")
+    shutil.copytree(folder.with_name("1") / "state", folder / "state")
+
+
 DAMAGES = {
     "bit flip": flip,
+    "other values": values_of_the_one_before,
     "truncation": truncate,
     "emptied folder": empty,
     "no description": remove("meta/metadata"),

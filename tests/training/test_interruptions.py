@@ -3,6 +3,7 @@ that two processes with one seed write the same log.
 """
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import pytest
 from jaxhead.training import checkpoints as ckpt
 from jaxhead.training.loop import checkpoint_folder
 
+KILLS = int(os.environ.get("JAXHEAD_KILLS", "5"))
+"""How often a training is killed; `make soak` says 50."""
+STEPS = 6 * KILLS
 SCRIPT = pathlib.Path(__file__).parent / "toy_recipes.py"
 
 
@@ -32,7 +36,7 @@ def finish(process, timeout=120):
 def reference(tmp_path_factory):
     """An uninterrupted run, and a folder of compiled programs that the others use."""
     folder = tmp_path_factory.mktemp("reference")
-    flags = ("--steps", 30, "--recipe", "everything", "--save", 2)
+    flags = ("--steps", STEPS, "--recipe", "everything", "--save", 2)
     code, out, error = finish(start(folder / "run", *flags, cache=folder / "cache"))
     assert code == 0, error
     return folder
@@ -46,32 +50,54 @@ def wait_for(condition, process, seconds=60):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("kills", [5])
-def test_kill_at_any_time_costs_no_more_than_a_save_interval(reference, tmp_path, kills):
-    random = np.random.default_rng(3)
-    flags = ("--steps", 30, "--recipe", "everything", "--save", 2, "--slow", 0.03)
-    folder = checkpoint_folder(tmp_path, "all")
-    reached = 0
-    for _ in range(kills):
-        process = start(tmp_path, *flags, cache=reference / "cache")
-        before = set(folder.iterdir()) if folder.is_dir() else set()
-        # A new entry is a checkpoint that is being written: the most delicate moment.
-        wait_for(lambda: folder.is_dir() and set(folder.iterdir()) - before, process)  # noqa: B023
+def _killed(run, flags, cache, random, latest):
+    """Start a training and kill it: at any time, or, twice in three, soon after a save began; but
+    before it has logged `latest` steps, so that there is something left to kill.
+    """
+    folder, log = checkpoint_folder(run, "all"), run / "metrics.jsonl"
+    process = start(run, *flags, cache=cache)
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    # A new entry is a checkpoint that is being written: the most delicate moment.
+    saving = bool(random.integers(3))
+    end = time.monotonic() + random.uniform(0, 4)
+
+    def due():
+        if log.exists() and log.read_bytes().count(b"\n") >= latest:
+            return True
+        if saving:
+            return folder.is_dir() and set(folder.iterdir()) - before
+        return time.monotonic() > end
+
+    wait_for(due, process)
+    if saving:
         time.sleep(random.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        logged = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_kill_at_any_time_costs_no_more_than_a_save_interval(reference, tmp_path):
+    random = np.random.default_rng(3)
+    flags = ("--steps", STEPS, "--recipe", "everything", "--save", 2, "--slow", 0.1)
+    folder, log = checkpoint_folder(tmp_path, "all"), tmp_path / "metrics.jsonl"
+    reached = 0
+    for number in range(KILLS):
+        _killed(tmp_path, flags, reference / "cache", random, STEPS * (number + 1) // KILLS - 4)
+        logged = log.read_text().splitlines() if log.exists() else []
         found, damaged = ckpt.newest_good(folder, None, print)
         step = found.step if found else 0
         assert not damaged and step >= reached
         assert len(logged) <= step + 2 + 3 * 2  # an interval, and what was under way
         reached = step
-    code, out, error = finish(start(tmp_path, *flags, cache=reference / "cache"))
+    code, out, error = finish(start(tmp_path, *flags, cache=reference / "cache"), timeout=600)
     assert code == 0, error
-    assert json.loads(out)["step"] == 30
+    assert json.loads(out)["step"] == STEPS
     name = "metrics.jsonl"
     assert (tmp_path / name).read_bytes() == (reference / "run" / name).read_bytes()
+    whole = ckpt.read_checkpoint(checkpoint_folder(reference / "run", "all"), STEPS).state
+    final = ckpt.read_checkpoint(folder, STEPS).state
+    assert whole.keys() == final.keys()
+    assert all(whole[leaf].tobytes() == final[leaf].tobytes() for leaf in whole)
     leftovers = [p for p in folder.iterdir() if not p.name.isdigit()]
     assert not leftovers and len(ckpt.steps_in(folder)) == 2
 

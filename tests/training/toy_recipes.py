@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -23,7 +24,8 @@ import numpy as np
 import optax
 
 from jaxhead.files.errors import InputError
-from jaxhead.training import loop
+from jaxhead.training import loop, processes
+from jaxhead.training.cluster import Cluster
 from jaxhead.training.optimizers import OptimizerConfig, adam
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
@@ -109,13 +111,15 @@ def _bad_gradient(x, bad):
 _bad_gradient.defvjp(lambda x, bad: (x * 0.0, bad), lambda bad, g: (g * (bad - 1.0), g * 0.0))
 
 
-def stream(batch):
-    """`Feed.next` that goes through the points in a new order every epoch."""
+def stream(batch, process=0, processes=1):
+    """`Feed.next` that goes through the points in a new order every epoch; this process's part."""
+    local = batch // processes
 
     def following(position):
         epoch, at = position["epoch"], position["at"]
         order = np.random.default_rng([7, epoch]).permutation(len(POINTS))
-        rows = {"x": POINTS[order[at : at + batch]], "id": order[at : at + batch]}
+        mine = order[at + process * local : at + (process + 1) * local]
+        rows = {"x": POINTS[mine], "id": mine}
         at += batch
         if at + batch > len(POINTS):
             epoch, at = epoch + 1, 0
@@ -185,7 +189,10 @@ def everything(*, batch=16, steps=40):
     )  # fmt: skip
     feeds = {
         "noise": Feed(batch, draw, {"x": POINTS[:64]}, refresh=rotated, refresh_every=6),
-        "rows": Feed(batch, take, start={"epoch": 0, "at": 0}, next=stream(batch)),
+        "rows": Feed(
+            batch, take, start={"epoch": 0, "at": 0},
+            next=stream(batch, jax.process_index(), jax.process_count()),
+        ),
     }
     optimizers = {"maker": adam(OptimizerConfig(rate=0.02)), "critic": optax.adam(0.01)}
     return Stage("all", system, feeds, optimizers, steps=steps, ema={"maker": 0.95})
@@ -223,6 +230,27 @@ def slowed(stage, seconds):
     return dataclasses.replace(stage, feeds=feeds)
 
 
+def stop_at(wanted):
+    """Like a pre-emption when that step has been reached."""
+
+    def on_sample(stage, step, variables, folder):
+        if step == wanted:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return on_sample
+
+
+def apart(stage):
+    """A recipe that wrongly depends on the process."""
+    import dataclasses
+
+    def init(key):
+        variables = stage.system.init(jax.random.fold_in(key, jax.process_index()))
+        return variables
+
+    return dataclasses.replace(stage, system=dataclasses.replace(stage.system, init=init))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
@@ -233,23 +261,39 @@ def main():
     parser.add_argument("--save", type=int, default=0)
     parser.add_argument("--cache", default="")
     parser.add_argument("--limit", type=int, default=0, help="most bytes of a written file")
+    parser.add_argument("--coordinator")
+    parser.add_argument("--distributed", action="store_true")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--save-seconds", type=float, default=0)
+    parser.add_argument("--stop", type=int, default=0, help="SIGTERM at this step")
+    parser.add_argument("--apart", action="store_true", help="process 1 begins from other params")
     flags = parser.parse_args()
     if flags.limit:
         import resource
-        import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (flags.limit, flags.limit))
-    stage = RECIPES[flags.recipe]()
-    if flags.slow:
-        stage = slowed(stage, flags.slow)
     config = loop.LoopConfig(
-        steps_per_dispatch=3, log_every=1, save_every_steps=flags.save, save_every_seconds=0
-    )
+        steps_per_dispatch=3, log_every=1, save_every_steps=flags.save,
+        save_every_seconds=flags.save_seconds, sample_every=flags.stop,
+    )  # fmt: skip
     cache = compiled_once(flags.cache) if flags.cache else contextlib.nullcontext()
+    cluster = None
+    if flags.coordinator or flags.distributed:
+        cluster = Cluster(flags.coordinator, flags.processes, flags.process)
     try:
-        with cache:
-            result = loop.train([stage], flags.run, steps=flags.steps, loop=config)
+        with cache, processes.joined(cluster):
+            stage = RECIPES[flags.recipe]()
+            if flags.slow:
+                stage = slowed(stage, flags.slow)
+            if flags.apart:
+                stage = apart(stage)
+            result = loop.train(
+                [stage], flags.run, steps=flags.steps, minutes=flags.minutes, loop=config,
+                on_sample=stop_at(flags.stop) if flags.stop else None,
+            )  # fmt: skip
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
