@@ -32,6 +32,7 @@ class FieldConfig:
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     expression_dims: int = number(8, 0, 256)  # principal components of the scores
     expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
+    expression_region: str = choice("face", ("face", "lips", "everywhere"))
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
@@ -56,6 +57,7 @@ class SamplingConfig:
 
     frames: int = number(8, 1, 4096)
     head_rays: int = number(128, 1, 1 << 20)  # per frame, through the head's region
+    focus: float = number(0.15, 0.0, 0.8)  # share of them through eyes and mouth
     torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
     samples: int = number(12, 1, 1024)
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
@@ -87,6 +89,8 @@ class LossConfig:
     opacity: float = number(0.005, 0.0, 1e6)  # head and person masks
     surface: float = number(0.001, 0.0, 1e6)  # distance from skin, per centimetre
     distortion: float = number(0.0005, 0.0, 1e6)  # spread along a ray, per centimetre
+    hidden: float = number(0.001, 0.0, 1e6)  # unseen: solid inside the mesh, empty outside it
+    idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
     random_background: float = number(0.2, 0.0, 1.0)  # share of rays over a random colour
     table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables (INSTA)
 
@@ -126,7 +130,8 @@ def insta() -> AvatarConfig:
     return AvatarConfig(
         field=FieldConfig(
             features=8, log2_size=18, finest_resolution=2048, density_layers=3, color_layers=4,
-            expression_dims=16, expression_noise=0.0, mapping="program",
+            expression_dims=16, expression_noise=0.0, expression_region="lips",
+            mapping="program",
         ),
         sampling=SamplingConfig(
             frames=16, head_rays=1024, torso_rays=256, samples=16, occupancy_resolution=128,

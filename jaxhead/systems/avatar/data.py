@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.geometry.fusion import materialised
+from jaxhead.heads.model import HeadModel
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
@@ -30,6 +32,9 @@ _CANDIDATES = 4
 """Tries per ray to land in the wanted region; one that fails keeps its weight through the mask."""
 _EVERYWHERE = 8
 """One head ray in so many is drawn from the whole picture: what floats outside the head is seen."""
+FOCUSED = ("lips", "eyes")
+_RIM = 1.5
+"""Pixels around the boxes of eyes and mouth."""
 
 
 def frame_order(count: int) -> np.ndarray:
@@ -129,6 +134,40 @@ def _draw_pixels(key: jax.Array, box: jax.Array, near: jax.Array, count: int, wa
     return jnp.take_along_axis(tries, first[None, :, None], axis=0)[0]
 
 
+def _focused_pixels(key: jax.Array, boxes: jax.Array, count: int, size: tuple[int, int]):
+    """(count, 2) int32 x, y in a picture of (width, height), each in one of boxes (k, 4)."""
+    which, where = jax.random.split(key)
+    box = boxes[jax.random.randint(which, (count,), 0, len(boxes))]
+    place = box[:, :2] + jax.random.uniform(where, (count, 2)) * (box[:, 2:] - box[:, :2])
+    return jnp.clip(jnp.floor(place).astype(jnp.int32), 0, jnp.array(size) - 1)
+
+
+def focus_boxes(
+    head: HeadModel, vertices: np.ndarray, head_to_camera: np.ndarray, K: np.ndarray
+) -> np.ndarray:
+    """(n, 4, 4) float32 boxes x0, y0, x1, y1 in pixels around mouth (twice) and each eye.
+
+    They are a fiftieth of a picture and most of what a viewer looks at. A head without such
+    regions gets the box of its whole mesh.
+
+    Args:
+      head: its regions name lips and eyes.
+      vertices: (n, V, 3) metres; head_to_camera: (n, 4, 4); K: (3, 3) pixels.
+    """
+    regions, names = np.asarray(head.regions), head.region_names
+    left = np.asarray(head.template)[:, 0] > 0
+    lips, eyes = (regions == names.index(n) if n in names else regions < 0 for n in FOCUSED)
+    boxes = []
+    for chosen in (lips, lips, eyes & left, eyes & ~left):
+        points = vertices[:, chosen if chosen.any() else slice(None)]
+        camera = np.einsum("nij,nvj->nvi", head_to_camera[:, :3, :3], points)
+        camera = camera + head_to_camera[:, None, :3, 3]
+        pixels = np.einsum("ij,nvj->nvi", K, camera)
+        pixels = pixels[..., :2] / np.maximum(pixels[..., 2:], 1e-6)
+        boxes.append(np.concatenate([pixels.min(1) - _RIM, pixels.max(1) + _RIM], -1))
+    return np.stack(boxes, 1).astype(np.float32)
+
+
 def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig) -> dict[str, Any]:
     """One example: a resident frame and its rays.
 
@@ -143,8 +182,8 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
       the first `head_rays` go through the head's region.
     """
     sampling = config.sampling
-    slot_key, head_key, torso_key, wide_key, color_key, used_key, jitter, noise = (
-        jax.random.split(key, 8)
+    slot_key, focus_key, head_key, torso_key, wide_key, color_key, used_key, jitter, noise = (
+        jax.random.split(key, 9)
     )
     slot = jax.random.randint(slot_key, (), 0, jnp.maximum(arrays["count"], 1))
     masks, frames = arrays["masks"], arrays["frames"]
@@ -152,8 +191,13 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
     height, width = near.shape
     whole = jnp.array([0, 0, width, height], jnp.float32)
     wide = max(1, sampling.head_rays // _EVERYWHERE)
+    few = min(round(sampling.head_rays * sampling.focus), sampling.head_rays - wide)
+    boxes = arrays["focus"][arrays["ids"][slot]]
     pixels = [
-        _draw_pixels(head_key, arrays["boxes"][slot], near, sampling.head_rays - wide, True),
+        _focused_pixels(focus_key, boxes, few, (width, height)),
+        _draw_pixels(
+            head_key, arrays["boxes"][slot], near, sampling.head_rays - wide - few, True
+        ),
         _draw_pixels(wide_key, whole, near, wide, False),
         _draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
     ]
@@ -188,6 +232,9 @@ def make_feed(
         rotate_every=config.surface.rotate_every,
     )
     arrays = filler.empty() | {
+        "focus": focus_boxes(
+            capture.head, inputs["vertices"], inputs["head_to_camera"], inputs["K"]
+        ),
         "head_to_camera": inputs["head_to_camera"],
         "condition": expression_condition(inputs, inputs["expression"], inputs["vertices"]),
         "torso_motion": inputs["torso_motion"],
@@ -198,8 +245,11 @@ def make_feed(
         del rows, step
         batch = jax.vmap(lambda k: draw_rays(arrays, k, config))(shard.keys(key))
         frame = batch["frame"]
+        # Copied as it is: fused with the look-ups that follow, every element of the copy would find
+        # out anew which frame it belongs to (180 ns per sample on a CPU instead of 10).
+        geometry = materialised(arrays["geometry"][batch["slot"]])
         return batch | {
-            "geometry": arrays["geometry"][batch["slot"]],
+            "geometry": geometry,
             "head_to_camera": arrays["head_to_camera"][frame],
             "condition": arrays["condition"][frame],
             "torso_motion": arrays["torso_motion"][frame],

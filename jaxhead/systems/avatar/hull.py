@@ -13,10 +13,13 @@ from scipy.spatial import cKDTree
 
 MOST_FRAMES = 100
 REACH = {"face": (0.01, 0.006), "lips": (0.008, 0.012), "eyes": (0.008, 0.008),
-         "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.12, 0.05)}
+         "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.08, 0.05)}
 """Metres outside and inside the surface by region; a fringe or glasses stand off the face."""
-ELSEWHERE = (0.12, 0.06)
+ELSEWHERE = (0.08, 0.06)
 SKIN = ("face", "lips", "eyes")
+MOVED = {"face": (*SKIN, "mouth", "teeth"), "lips": ("lips", "mouth", "teeth")}
+"""Regions whose looks follow the expression, by `field.expression_region`."""
+_FADE = (0.02, 0.05)
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
 
@@ -142,22 +145,32 @@ def skin_volume(
     faces: np.ndarray,
     regions: np.ndarray,
     names: tuple[str, ...],
+    moved: tuple[str, ...] = MOVED["face"],
 ) -> np.ndarray:
-    """(nz, ny, nx, 2) float32: signed distance in metres to the template, and how much it is skin.
+    """(nz, ny, nx, 3) float32: signed distance in metres to the template, how much it is skin, and
+    how much its looks follow the expression.
 
     Skin is 1 at the face and falls to 0 where hair, the mouth's inside or clothes may stand off
-    the mesh; there the distance says nothing about what the camera saw.
+    the mesh; there the distance says nothing about what the camera saw. The third is 1 near the
+    `moved` regions and fades between 2 and 5 cm from them.
 
     Args:
       centres: (nz, ny, nx, 3) metres.
       vertices, faces, regions, names: of the template.
+      moved: names of regions.
     """
     flat = centres.reshape(-1, 3)
     distance, side, triangle = nearest_surface(flat, vertices, faces, reach=0.05)
-    skin = np.isin(regions, [names.index(n) for n in SKIN if n in names]).astype(np.float32)
+    skin, follows = (
+        np.isin(regions, [names.index(n) for n in chosen if n in names]).astype(np.float32)
+        for chosen in (SKIN, moved)
+    )
     share = skin[faces].mean(1)[triangle] * np.isfinite(distance)
+    fade = np.clip((_FADE[1] - distance) / (_FADE[1] - _FADE[0]), 0.0, 1.0)
+    follows = follows[faces].mean(1)[triangle] * fade
     signed = np.clip(np.where(side >= 0, distance, -distance), -0.05, 0.05)
     near = np.abs(side) > 0.7 * np.minimum(distance, 1.0)
     # Inside a triangle the plane's distance is exact where the samples' is not.
     signed = np.where(near, np.clip(side, -0.05, 0.05), signed)
-    return np.stack([signed, share], -1).reshape(*centres.shape[:-1], 2).astype(np.float32)
+    values = np.stack([signed, share, follows], -1)
+    return values.reshape(*centres.shape[:-1], 3).astype(np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxhead.encodings.hash_grid import HashGridConfig, hash_encode, init_table
+from jaxhead.encodings.hash_grid import HashGridConfig, hash_rows, init_table
 from jaxhead.encodings.spherical_harmonics import sh
 from jaxhead.networks.mlp import BiasFreeMLP
 from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
@@ -75,15 +75,23 @@ def init_head(key: jax.Array, config: FieldConfig, components: int) -> Params:
     }
 
 
-def region_condition(expression: jax.Array, inside: jax.Array) -> jax.Array:
-    """(n, k) condition of INSTA's region rule: the expression at the lips, ones elsewhere.
+def region_condition(
+    expression: jax.Array, share: jax.Array, *, config: FieldConfig
+) -> jax.Array:
+    """(n, k) condition by place: hair and neck that hang on expressions fit noise.
 
     Args:
       expression: (k,) or (n, k) coefficients.
-      inside: (n,) bool, the sample's nearest triangle belongs to the lips.
+      share: (n, 1) in [0, 1], how much a sample belongs to the region that expressions shape, of
+        `hull.skin_volume`.
+      config: `expression_region` "face" fades to the mean expression (zeros) elsewhere, "lips" is
+        INSTA's rule (`region_condition` of its core: ones elsewhere), "everywhere" ignores `share`.
     """
-    expression = jnp.broadcast_to(expression, (*inside.shape, expression.shape[-1]))
-    return jnp.where(inside[..., None], expression, 1.0)
+    expression = jnp.broadcast_to(expression, (len(share), expression.shape[-1]))
+    if config.expression_region == "everywhere":
+        return expression
+    rest = 1.0 if config.expression_region == "lips" else 0.0
+    return rest + share * (expression - rest)
 
 
 def head_field(
@@ -108,17 +116,18 @@ def head_field(
     Returns:
       (n, 3) colour in [0, 1]; (n,) density per unit length, >= 0; (n, g) geometry features.
     """
-    features = hash_encode(params["tables"], points, grid or grid_config(config, config.rule))
-    out = density_net(config).apply(
-        {"params": params["density"]}, jnp.concatenate([features, condition], -1)
+    # A sample per column all the way: as the features come, and as the networks are fastest.
+    features = hash_rows(params["tables"], points, grid or grid_config(config, config.rule))
+    out = density_net(config).columns(
+        params["density"], jnp.concatenate([features, condition.T])
     )
-    sigma = bounded_exp(out[:, 0].astype(jnp.float32))
-    geometry = out[:, 1:]
-    logits = color_net(config).apply(
-        {"params": params["color"]},
-        jnp.concatenate([sh(directions, degree=4).astype(geometry.dtype), geometry], -1),
+    sigma = bounded_exp(out[0].astype(jnp.float32))
+    geometry = out[1:]
+    logits = color_net(config).columns(
+        params["color"],
+        jnp.concatenate([sh(directions, degree=4).astype(geometry.dtype).T, geometry]),
     )
-    return jax.nn.sigmoid(logits.astype(jnp.float32)), sigma, geometry
+    return jax.nn.sigmoid(logits.astype(jnp.float32)).T, sigma, geometry.T
 
 
 def init_torso(key: jax.Array, config: TorsoConfig, condition: int) -> Params:
@@ -163,15 +172,15 @@ def torso_field(
     Returns:
       (n, 3) colour in [0, 1]; (n,) opacity in [0, 1].
     """
-    waves = points[:, :, None] * (2.0 ** jnp.arange(4, dtype=points.dtype)) * jnp.pi
-    waves = waves.reshape(len(points), -1)
-    inputs = [points, jnp.sin(waves), jnp.cos(waves), condition]
-    move = _shift_net(config).apply({"params": params["shift"]}, jnp.concatenate(inputs, -1))
-    inside = 0.5 + (points - 0.5) * 0.8 + config.deformation * jnp.tanh(move[:, :2])
-    depth = jax.nn.sigmoid(move[:, 2:])
+    waves = points.T[:, None] * (2.0 ** jnp.arange(4, dtype=points.dtype))[:, None] * jnp.pi
+    waves = waves.reshape(-1, len(points))
+    inputs = [points.T, jnp.sin(waves), jnp.cos(waves), condition.T]
+    move = _shift_net(config).columns(params["shift"], jnp.concatenate(inputs))
+    inside = 0.5 + (points - 0.5) * 0.8 + config.deformation * jnp.tanh(move[:2].T)
+    depth = jax.nn.sigmoid(move[2:].T)
     where = jnp.clip(jnp.concatenate([inside, 0.3 + 0.4 * depth], -1), 0.0, 1.0)
-    features = hash_encode(params["tables"], where, grid_config(config))
-    out = _torso_net(config).apply(
-        {"params": params["color"]}, jnp.concatenate([features, condition], -1)
+    features = hash_rows(params["tables"], where, grid_config(config))
+    out = _torso_net(config).columns(
+        params["color"], jnp.concatenate([features, condition.T])
     )
-    return jax.nn.sigmoid(out[:, :3]), jax.nn.sigmoid(out[:, 3])
+    return jax.nn.sigmoid(out[:3]).T, jax.nn.sigmoid(out[3])

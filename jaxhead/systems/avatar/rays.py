@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry.volume import lookup
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.integrate import Rendered, composite, over, volume_weights
 from jaxhead.systems.avatar import model
@@ -39,13 +40,16 @@ class Samples(NamedTuple):
     """Samples of n rays, s each.
 
     Attributes:
-      t, delta: (n, s) metres; weights: (n, s) of the rendering sum; canonical: (n, s, 3) metres.
+      t, delta: (n, s) metres; sigma: (n, s) per metre; weights: (n, s) of the rendering sum;
+      canonical: (n, s, 3) metres; skin: (n, s, 3) of `hull.skin_volume` there.
     """
 
     t: jax.Array
     delta: jax.Array
+    sigma: jax.Array
     weights: jax.Array
     canonical: jax.Array
+    skin: jax.Array
 
 
 def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
@@ -122,7 +126,7 @@ def render_head(
     count = config.sampling.samples
     t, delta = place_samples(keys, rays, cells, frozen["box"], config.sampling)
     points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    rgb, sigma, canonical = head_at(
+    rgb, sigma, canonical, skin = head_at(
         params,
         points.reshape(-1, 3),
         jnp.repeat(
@@ -132,28 +136,36 @@ def render_head(
         jnp.repeat(rays.frame, count, total_repeat_length=t.size),
         geometry, conditions, frozen, config=config,
     )
-    weights = volume_weights(sigma.reshape(t.shape), delta)
+    sigma = sigma.reshape(t.shape)
+    weights = volume_weights(sigma, delta)
     rendered = composite(weights, rgb.reshape(*t.shape, 3), t)
-    return rendered, Samples(t, delta, weights, canonical.reshape(*t.shape, 3))
+    canonical, skin = (x.reshape(*t.shape, 3) for x in (canonical, skin))
+    return rendered, Samples(t, delta, sigma, weights, canonical, skin)
 
 
 def head_at(
     params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, geometry: jax.Array,
     conditions: jax.Array, frozen: Frozen, *, config: AvatarConfig,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Colour (n, 3), density (n,) per metre and canonical points of points (n, 3) in head space."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """What the field gives at points (n, 3) of head space.
+
+    Returns:
+      colour (n, 3), density (n,) per metre, canonical points (n, 3) and `hull.skin_volume` (n, 3)
+      there.
+    """
     points, directions = to_canonical(
         points, directions, frame, geometry, frozen, config=config
     )
     box = frozen["box"]
+    skin = lookup(frozen["skin"], points, frozen["surface_box"])
     rgb, sigma, _ = model.head_field(
         params,
         jnp.clip(to_cube(points, box), 0.0, 1.0),
         directions,
-        conditions[frame],
+        model.region_condition(conditions[frame], skin[:, 2:], config=config.field),
         config=config.field,
     )
-    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points
+    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points, skin
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -100,7 +100,10 @@ def make_requests(
     notes: list[str] = []
     ids = split_ids(inputs, options.split)[: options.frames]
     if len(ids) == 0:
-        raise InputError(f"the run has no frame in the split {options.split!r}, expected some")
+        raise InputError(
+            f"the run has no frame in the split {options.split!r}: its capture has "
+            f"{len(inputs['train'])} training and {len(inputs['test'])} held-out frames"
+        )
     poses, scores, vertices = (
         inputs["head_to_camera"][ids], inputs["expression"][ids], inputs["vertices"][ids],
     )

@@ -29,23 +29,26 @@ from jaxhead.geometry.volume import (
 )
 from jaxhead.heads.model import HeadModel
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import skin_volume
+from jaxhead.systems.avatar.hull import MOVED, skin_volume
 from jaxhead.systems.avatar.inputs import AvatarSpec
 
 Frozen = Mapping[str, Any]
 _ARRAYS = ("template", "faces", "neighbours", "template_index", "surface_box")
 
 
-def surface_arrays(spec: AvatarSpec, head: HeadModel) -> dict[str, np.ndarray]:
+def surface_arrays(
+    spec: AvatarSpec, head: HeadModel, *, config: AvatarConfig
+) -> dict[str, np.ndarray]:
     """What every frame's volume starts from: arrays of the run's inputs.
 
     Args:
       spec: the run's.
       head: the run's; its template is the canonical mesh.
+      config: the run's.
 
     Returns:
       {"neighbours" (F, 3) int32, "template_index" (nz, ny, nx) int32, the template's nearest
-      triangle, "skin" (nz, ny, nx, 2) of `hull.skin_volume`}.
+      triangle, "skin" (nz, ny, nx, 3) of `hull.skin_volume`}.
     """
     box = jnp.asarray(spec.surface_box, jnp.float32)
     template, faces = np.asarray(head.template), np.asarray(head.faces)
@@ -55,7 +58,10 @@ def surface_arrays(spec: AvatarSpec, head: HeadModel) -> dict[str, np.ndarray]:
     return {
         "neighbours": np.asarray(meshes.edge_neighbours(faces), np.int32),
         "template_index": np.asarray(index, np.int32),
-        "skin": skin_volume(centres, template, faces, regions, head.region_names),
+        "skin": skin_volume(
+            centres, template, faces, regions, head.region_names,
+            MOVED.get(config.field.expression_region, MOVED["face"]),
+        ),
     }
 
 
@@ -187,7 +193,7 @@ class GeometryCache:
                 with self._arrived:
                     self._ready[frame] = made
                     self._arrived.notify_all()
-            if missing and self._file is not None:
+            if missing and self._file is not None and jax.process_index() == 0:
                 kept = np.array(self._order, np.int32)
                 write_npz(
                     self._file,

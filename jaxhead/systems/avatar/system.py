@@ -18,12 +18,12 @@ from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
     LENGTH_UNITS,
     Rays,
-    Samples,
     layered,
     render_head,
     to_cube,
     torso_points,
 )
+from jaxhead.systems.avatar.terms import surface_terms
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
@@ -63,7 +63,8 @@ def render_rays(
     """What the fields give along a batch of rays of b frames, R each, the first h through the head.
 
     Returns:
-      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h)} over the batch's background, and "samples".
+      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h), "torso" (b, R)} over the batch's background,
+      and "samples".
     """
     frames, count = batch["pixels"].shape[:2]
     heads = config.sampling.head_rays
@@ -103,6 +104,7 @@ def render_rays(
         "person": person.reshape(frames, count),
         "head": head.alpha.reshape(frames, heads),
         "samples": samples,
+        "torso": torso_alpha.reshape(frames, count),
     }
 
 
@@ -136,32 +138,19 @@ def loss(
     cover = jnp.mean(far * sure[..., 0] * jnp.abs(out["person"] - masks[..., 0]))
     weights = config.loss
     total = weights.color * color / weights.delta + weights.opacity * (head + cover)
-    off, spread = surface_terms(out["samples"], frozen)
-    total = total + weights.surface * off + weights.distortion * spread
+    # Behind the head nobody sees the torso: without a price it explains the hair's edge.
+    idle = jnp.mean((1 - masks[..., 2]) * out["torso"])
+    shape = surface_terms(out["samples"], frozen)
+    total = total + weights.surface * shape.surface + weights.distortion * shape.spread
+    total = total + weights.hidden * shape.hidden + weights.idle * idle
     decay = sum(
         jnp.sum(table**2) for field in params.values() for table in jax.tree.leaves(field["tables"])
     )
     total = total + 0.5 * weights.table_decay * decay
     terms = {
-        "color": color, "head_mask": head, "person_mask": cover, "surface": off, "spread": spread,
+        "color": color, "head_mask": head, "person_mask": cover, "idle": idle, **shape._asdict(),
     }
     return total, (terms, variables.state)
-
-
-def surface_terms(samples: Samples, frozen: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
-    """How far from the skin and how spread out along the ray opacity is, both in centimetres.
-
-    The first is the mean weighted distance to the tracked surface where that is skin (in place of
-    INSTA's depth loss: the same pull towards the tracked geometry without a picture of depths).
-    The second is mip-NeRF 360's distortion (Barron et al. 2022, equation 15).
-    """
-    skin = lookup(frozen["skin"], samples.canonical, frozen["surface_box"])
-    off = jnp.sum(samples.weights * jnp.abs(skin[..., 0]) * skin[..., 1], -1)
-    w, t = samples.weights, samples.t
-    gaps = jnp.abs(t[:, :, None] - t[:, None, :])
-    pairs = jnp.einsum("ni,nij,nj->n", w, gaps, w)
-    spread = pairs + jnp.sum(w**2 * samples.delta, -1) / 3
-    return 100 * jnp.mean(off), 100 * jnp.mean(spread)
 
 
 def _with_noise(batch: dict[str, Any], config: AvatarConfig):
@@ -216,7 +205,10 @@ def refresh(
             params,
             jnp.clip(to_cube(moved, box), 0.0, 1.0),
             jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape),
-            jnp.broadcast_to(condition, (len(points), components)),
+            model.region_condition(
+                condition, lookup(frozen["skin"], points, frozen["surface_box"])[:, 2:],
+                config=config.field,
+            ),
             config=config.field,
         )
         return sigma * LENGTH_UNITS / side * (side / grid.thickness.shape[0])

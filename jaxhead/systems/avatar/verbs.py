@@ -29,7 +29,7 @@ from jaxhead.systems.avatar.surface import (
     surface_arrays,
 )
 from jaxhead.systems.avatar.system import PLAYER, build
-from jaxhead.training import loop
+from jaxhead.training import loop, processes
 from jaxhead.training.configuration import from_document, to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import Run, create_run, is_run, load_run
@@ -52,7 +52,8 @@ def train(
     minutes: float | None = None,
     devices: int | None = None,
     progress: Progress | None = None,
-) -> loop.TrainResult:
+    replay: bool = False,
+) -> loop.TrainResult | loop.Replayed:
     """Trains an avatar of one capture in the folder `out`, or goes on with the one that is there.
 
     Args:
@@ -61,6 +62,7 @@ def train(
       config: the run's configuration.
       seed, steps, minutes, progress: see `training.loop.train`.
       devices: how many local devices to use, None for all.
+      replay: instead repeat the step that was not finite, see `training.replay`.
 
     Raises:
       InputError: no or several captures, another capture or configuration than the run's.
@@ -77,6 +79,9 @@ def train(
     )
     try:
         stages = build(config, spec, frozen, make_feed(capture, spec, inputs, geometry, config))
+        local = None if devices is None else jax.local_devices()[:devices]
+        if replay:
+            return loop.replay(stages, out, devices=local, loop=config.loop, progress=progress)
         return loop.train(
             stages,
             out,
@@ -84,7 +89,7 @@ def train(
             steps=steps,
             minutes=minutes,
             loop=config.loop,
-            devices=None if devices is None else jax.local_devices()[:devices],
+            devices=local,
             on_sample=_sampler(capture, spec, inputs, frozen, config),
             progress=progress,
         )
@@ -95,19 +100,23 @@ def train(
 def _opened(
     captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int
 ) -> tuple[Run, Capture]:
-    if not is_run(out):
+    if not processes.from_first(lambda: is_run(out)):
         if not captures:
             raise InputError(f"{out}: no run there yet, expected a capture to train on")
         capture = load_capture(captures[0])
-        spec, inputs = prepare(capture, config)
-        inputs |= surface_arrays(spec, capture.head)
-        source = {"path": str(captures[0].absolute()), "digest": capture.digest}
-        run = create_run(
-            out, system="avatar", config=to_document(config), seed=seed,
-            spec=dataclasses.asdict(spec), sources=(source,), inputs=inputs,
-        )
+
+        def create() -> None:
+            spec, inputs = prepare(capture, config)
+            inputs |= surface_arrays(spec, capture.head, config=config)
+            source = {"path": str(captures[0].absolute()), "digest": capture.digest}
+            create_run(
+                out, system="avatar", config=to_document(config), seed=seed,
+                spec=dataclasses.asdict(spec), sources=(source,), inputs=inputs,
+            )
+
+        processes.from_first(create)
         # Both ways to here see the spec as JSON gives it back.
-        return load_run(run.path), capture
+        return load_run(out), capture
     run = load_run(out)
     former = from_document(AvatarConfig, run.config)
     old = dict(_settings(former))

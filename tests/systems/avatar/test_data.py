@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from jaxhead.systems.avatar import data
-from jaxhead.systems.avatar.data import PoolFiller, draw_rays, frame_order, make_feed, resident
+from jaxhead.systems.avatar.data import (
+    PoolFiller,
+    draw_rays,
+    focus_boxes,
+    frame_order,
+    make_feed,
+    resident,
+)
 from jaxhead.training.system import Shard
 
 
@@ -31,7 +38,11 @@ def filler(capture, slots, rotate_every=100):
 @pytest.fixture(scope="module")
 def pool(capture):
     made = filler(capture, 8)
-    return made.refresh(made.empty(), 0)
+    return made.refresh(made.empty(), 0) | {"focus": boxes_of(capture)}
+
+
+def boxes_of(capture):
+    return focus_boxes(capture.head, capture.vertices, capture.head_to_camera, capture.K)
 
 
 def test_every_beginning_of_the_order_covers_the_clip():
@@ -99,6 +110,7 @@ def test_a_growing_pool_draws_only_from_what_is_there(capture, config, monkeypat
     arrays = made.refresh(made.empty(), 0)
     assert arrays["count"] == 3 and made.refresh(arrays, 50)["count"] == 6
     draw = jax.jit(jax.vmap(lambda a, key: draw_rays(a, key, config)["frame"], (None, 0)))
+    arrays = arrays | {"focus": boxes_of(capture)}
     frames = np.asarray(draw(arrays, jax.random.split(jax.random.key(0), 200)))
     assert set(frames.tolist()) == set(arrays["ids"][:3].tolist())
 
@@ -151,3 +163,31 @@ def test_the_pool_is_never_larger_than_the_clip(small):
     config = dataclasses.replace(small.config, surface=surface)
     feed = make_feed(small.capture, small.spec, small.inputs, Geometry(), config)
     assert len(feed.arrays["frames"]) == len(small.capture.train)
+
+
+def test_focus_boxes_hold_the_projected_lips_and_eyes(small):
+    inputs, head = small.inputs, small.head
+    boxes = focus_boxes(head, inputs["vertices"], inputs["head_to_camera"], inputs["K"])
+    assert boxes.shape == (small.spec.frames, 4, 4)
+    np.testing.assert_array_equal(boxes[:, 0], boxes[:, 1])
+    middles = 0.5 * (boxes[..., :2] + boxes[..., 2:])
+    assert (middles[:, 0, 1] > middles[:, 2, 1]).all()  # the mouth lies under the eyes
+    assert (middles[:, 2, 0] > middles[:, 3, 0]).all()  # the left eye is on the picture's right
+    lips = np.asarray(head.regions) == head.region_names.index("lips")
+    points = inputs["vertices"][3][lips] @ inputs["head_to_camera"][3, :3, :3].T
+    pixels = (points + inputs["head_to_camera"][3, :3, 3]) @ inputs["K"].T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    assert (pixels > boxes[3, 0, :2]).all() and (pixels < boxes[3, 0, 2:]).all()
+
+
+def test_the_focused_share_of_rays_goes_through_eyes_and_mouth(config, pool):
+    sampling = dataclasses.replace(config.sampling, head_rays=64, focus=0.5)
+    config = dataclasses.replace(config, sampling=sampling)
+    rays = jax.jit(lambda arrays, key: draw_rays(arrays, key, config))(pool, jax.random.key(3))
+    boxes = np.asarray(pool["focus"][rays["frame"]])
+    inside = [
+        ((p >= box[:2] - 0.5) & (p <= box[2:] + 0.5)).all()
+        for p in np.asarray(rays["pixels"])[:32]
+        for box in boxes
+    ]
+    assert np.reshape(inside, (32, 4)).any(1).all()

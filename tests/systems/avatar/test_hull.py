@@ -79,3 +79,26 @@ def test_the_prior_of_a_capture_holds_its_mesh_and_only_shrinks_with_the_shell(s
     points = np.asarray(head.template)[np.isin(head.regions, skin)]
     assert prior[cells_of(points, small.inputs["box"], len(prior))].mean() > 0.98
     assert 0.02 < prior.mean() < 0.7
+
+
+def test_what_follows_the_expression_is_the_face_and_fades_from_it(small):
+    head = small.head
+    regions, names = np.asarray(head.regions), head.region_names
+    template = np.asarray(head.template)
+
+    def follows(points, moved=hull.MOVED["face"]):
+        faces = np.asarray(head.faces)
+        return hull.skin_volume(points, template, faces, regions, names, moved)[..., 2]
+
+    def of(*chosen):
+        return template[np.isin(regions, [names.index(name) for name in chosen])]
+
+    assert follows(of("lips")).min() > 0.3 and follows(of("lips")).mean() > 0.9
+    back = template[template[:, 2] < np.quantile(template[:, 2], 0.05)]
+    assert follows(back).max() == 0
+    tip = template[np.argmax(template[:, 2])]
+    away = follows(tip + np.array([[0, 0, 0.001], [0, 0, 0.035], [0, 0, 0.06]]))
+    assert away[0] == 1 and 0.3 < away[1] < 0.7 and away[2] == 0
+    # INSTA's region is the mouth alone.
+    assert follows(of("eyes"), hull.MOVED["lips"]).max() == 0
+    assert follows(of("lips"), hull.MOVED["lips"]).mean() > 0.5

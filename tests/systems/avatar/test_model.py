@@ -46,7 +46,11 @@ def test_golden_field(goldens):
         x = jnp.asarray(golden.inputs["x"])
         lips = jnp.isin(golden.inputs["triangle"], jnp.asarray(golden.config["lips_triangles"]))
         with jax.default_matmul_precision("highest"):
-            condition = model.region_condition(jnp.asarray(golden.inputs["expression"]), lips)
+            condition = model.region_condition(
+                jnp.asarray(golden.inputs["expression"]),
+                lips[:, None].astype(jnp.float32),
+                config=dataclasses.replace(field, expression_region="lips"),
+            )
             color, sigma, geometry = jax.jit(
                 lambda p, x, d, c, field=field, grid=grid: model.head_field(
                     p, x, d, c, config=field, grid=grid
@@ -138,3 +142,17 @@ def test_config_is_hashable_and_frozen():
     assert hash(SMALL) == hash(dataclasses.replace(SMALL))
     with pytest.raises(dataclasses.FrozenInstanceError):
         SMALL.levels = 4
+
+
+@pytest.mark.parametrize("region, elsewhere", [("face", 0.0), ("lips", 1.0), ("everywhere", None)])
+def test_the_condition_acts_where_its_region_says(region, elsewhere):
+    expression = jnp.array([0.5, -2.0])
+    share = jnp.array([[0.0], [1.0], [0.25]])
+    field = FieldConfig(expression_region=region)
+    out = np.asarray(jax.jit(lambda e, s: model.region_condition(e, s, config=field))(
+        expression, share
+    ))
+    np.testing.assert_allclose(out[1], expression)
+    for row, part in ((0, 0.0), (2, 0.25)):
+        rest = expression if elsewhere is None else elsewhere
+        np.testing.assert_allclose(out[row], part * expression + (1 - part) * rest, atol=1e-6)

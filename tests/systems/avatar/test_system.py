@@ -71,6 +71,20 @@ def test_gradients_are_finite_everywhere_and_reach_every_part(small, variables, 
                 assert np.any(np.asarray(leaf) != 0), jax.tree_util.keystr(part)
 
 
+def test_the_torso_costs_where_its_mask_says_there_is_none(small, variables, batch):
+    update, key = small.stage().system.updates[0], jax.random.key(0)
+
+    def idle(torso_mask):
+        masks = batch["rays"]["masks"].at[..., 2].set(torso_mask)
+        made = {"rays": batch["rays"] | {"masks": masks}}
+        _, (terms, _) = update.loss(variables, None, made, key, jnp.int32(0))
+        return float(terms["idle"])
+
+    assert idle(1.0) == 0
+    assert idle(0.0) > 0.01
+    np.testing.assert_allclose(idle(0.5), 0.5 * idle(0.0), rtol=1e-5)
+
+
 def test_refreshing_keeps_the_grid_inside_its_prior(small, variables, batch):
     system = small.stage().system
     refresh = jax.jit(system.refresh)
