@@ -4,14 +4,16 @@ VENV ?= .venv
 SIZE ?= 128
 MINUTES ?= 3
 OUT ?= demo
+KILLS ?= 50
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 help:
 	@echo "make demo               a synthetic head: capture, train, render, evaluate"
 	@echo "make demo VIDEO=a.mp4   the same on a real video (SIZE=$(SIZE) MINUTES=$(MINUTES) OUT=$(OUT))"
 	@echo "make test               the test suite"
+	@echo "make soak               a training killed KILLS=$(KILLS) times, then compared bit for bit"
 
 $(BIN)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +25,9 @@ demo: $(BIN)/installed
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q $(TESTS)
+
+soak: $(BIN)/installed
+	JAXHEAD_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/training/test_interruptions.py -k kill
 
 lint: $(BIN)/installed
 	$(BIN)/ruff check .

@@ -138,7 +138,7 @@ def report(result: dict[str, Any]) -> str:
                 for name, _, pattern in FIGURES
             )
             lines.append(f"| {run}, {group} | " + " | ".join(cells) + " |")
-    lines += ["", f"{result['views']} views. The torso is a picture, laid on a cylinder."]
+    lines += ["", f"{result['views']} views. The torso is a picture on a body of common size."]
     if result["reason"]:
         lines.append(f"– : {result['reason']}")
     return "\n".join(lines)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import sys
 
 from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments, UsageError
 from jaxhead.app.outputs import refuse_existing
 from jaxhead.app.progress import Counter
+
+_MOST_NOTES = 10
 
 
 def run(arguments: Arguments) -> int:
@@ -28,6 +32,8 @@ def run(arguments: Arguments) -> int:
         print(report(video, fps=flags.fps, assets=flags.assets))
     if flags.out:
         capture(video, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets)
+        for note in notes(flags.out):
+            print(f"note: {note}", file=sys.stderr)
         overlay = os.path.join(flags.out, "overlay.mp4")
         print(f"{flags.out}: a capture; {overlay} shows the tracking")
     return 0
@@ -69,6 +75,27 @@ def capture(
 
     with _stages() as progress:
         record(video, out, size=size, fps=fps, assets=assets, progress=progress)
+
+
+def notes(path: str) -> list[str]:
+    """Returns what the maker of a capture should know: several faces, sound, frames without one.
+
+    Args:
+        path: the capture folder.
+    """
+    from jaxhead.captures.validate import read_info
+
+    info = read_info(pathlib.Path(path))
+    found = [str(note) for note in info.get("notes", [])]
+    for kind, done in (("interpolated", "interpolated"), ("dropped", "in neither split")):
+        for run in info[kind]:
+            first, last = run["first"], run["last"]
+            where = f"frame {first} is" if first == last else f"frames {first} to {last} are"
+            found.append(f"{where} {done}: {run['reason']}")
+    if len(found) > _MOST_NOTES:
+        rest = len(found) - _MOST_NOTES
+        found = [*found[:_MOST_NOTES], f"and {rest} more, see {os.path.join(path, 'capture.json')}"]
+    return found
 
 
 @contextlib.contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import signal
 import sys
+from collections.abc import Iterator
 
 from jaxhead.files.errors import ConfigurationError
 
@@ -13,7 +16,7 @@ CPU_DEVICES = 1
 _FLAG = "--xla_force_host_platform_device_count"
 
 
-def prepare_jax(devices: int | None = None) -> None:
+def prepare_jax(devices: int | None = None, *, started: bool = True) -> None:
     """Sets the number of host devices and switches the persistent compilation cache on.
 
     Call it before jax is imported: a backend that has started keeps its devices. A count that the
@@ -21,6 +24,7 @@ def prepare_jax(devices: int | None = None) -> None:
 
     Args:
         devices: how many devices the verb was asked to use; None for the default.
+        started: jax may start its backend, so that the devices can be counted.
 
     Raises:
         ConfigurationError: there are fewer devices.
@@ -28,9 +32,10 @@ def prepare_jax(devices: int | None = None) -> None:
     given = os.environ.get("XLA_FLAGS", "")
     if _FLAG not in given and "jax" not in sys.modules:
         os.environ["XLA_FLAGS"] = f"{given} {_FLAG}={devices or CPU_DEVICES}".strip()
-    import jax
+    with held_signals():
+        import jax
 
-    if devices is not None and jax.local_device_count() < devices:
+    if started and devices is not None and jax.local_device_count() < devices:
         raise ConfigurationError(
             f"--devices {devices}: this machine offers {jax.local_device_count()}"
         )
@@ -44,6 +49,23 @@ def prepare_jax(devices: int | None = None) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[None]:
+    """A block that Ctrl-C and SIGTERM do not interrupt; they arrive when it ends.
+
+    For imports of native modules: an exception in the middle of one can crash the process. It holds
+    while the caller's is the only thread, as when the program starts; another would take it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not a POSIX system
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def cache_folder() -> pathlib.Path:

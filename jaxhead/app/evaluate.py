@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments
-from jaxhead.app.health import checkpoint_health, health_table
+from jaxhead.app.health import checkpoint_health, health_table, overview
 from jaxhead.app.outputs import refuse_existing
 from jaxhead.app.progress import Counter
 from jaxhead.app.runs import system_of_run
@@ -26,6 +28,8 @@ def run(arguments: Arguments) -> int:
     """Evaluates as the flags say; returns the exit code."""
     flags = arguments.flags
     run_folder = pathlib.Path(arguments.positionals[0])
+    if flags.list:
+        return list_checkpoints(run_folder, flags.json)
     out = pathlib.Path(flags.out) if flags.out else run_folder / "evaluation"
     if flags.out:
         refuse_existing(out)
@@ -48,6 +52,31 @@ def run(arguments: Arguments) -> int:
     print(table)
     print(f"{out}: scores.md, scores.json, sheet.png")
     return 0
+
+
+def list_checkpoints(run: pathlib.Path, json_file: str | None) -> int:
+    """Prints a run's steps, the sizes of its checkpoints and their health; renders nothing.
+
+    Args:
+        run: the run folder.
+        json_file: where the list also goes.
+
+    Returns:
+        The exit code: 1 where there are checkpoints and one of them is damaged.
+    """
+    from jaxhead.files.atomic import write_json
+    from jaxhead.training.runs import load_run
+
+    load_run(run)  # no run: said before anything is read
+    if json_file:
+        _refuse_file(json_file)
+    prepare_jax()
+    found = checkpoint_health(run)
+    print(overview(run, found), end="")
+    if json_file:
+        write_json(json_file, {"checkpoints": [dataclasses.asdict(one) for one in found]})
+    # What a resumed training has moved aside does no harm any more.
+    return int(any(one.damage and not one.stage.endswith(".damaged") for one in found))
 
 
 def evaluate(
@@ -111,6 +140,8 @@ def write_report(
 ) -> str:
     """Writes scores.md, scores.json and sheet.png into a new folder; returns the table.
 
+    What killed evaluations left beside it is removed.
+
     Args:
         report: what `evaluate` returns.
         sheet: (H,W,3) uint8.
@@ -120,11 +151,12 @@ def write_report(
         overwrite: replace an earlier folder.
     """
     from jaxhead.evaluation.tables import report_json, report_table
-    from jaxhead.files.atomic import new_folder, write_text
+    from jaxhead.files.atomic import clean_leftovers, new_folder, write_text
     from jaxhead.files.images import write_image
 
     table, text = report_table(report), report_json(report)
     table = f"{table}\n{health}" if health else table
+    clean_leftovers(out.parent)
     with new_folder(out, overwrite=overwrite) as folder:
         (folder / "scores.md").write_text(table, encoding="utf-8")
         (folder / "scores.json").write_text(text, encoding="utf-8")

@@ -77,7 +77,7 @@ class ViewParser(flags.ArgumentParser):
 
     def flag_type(self) -> str:
         """Returns the name of the type for the help."""
-        return "degrees"
+        return "yaw,pitch"
 
 
 def define_view(name: str, help_text: str, values: flags.FlagValues) -> None:

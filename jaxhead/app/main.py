@@ -42,7 +42,7 @@ class Terminated(KeyboardInterrupt):
 
 def console() -> None:
     """The console script: runs the command line and exits with its code."""
-    prepare_process()
+    stops = prepare_process()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -50,22 +50,57 @@ def console() -> None:
         # The reader of our output has gone (`jaxhead --help | head`): nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception:
+        # Native code that calls back into Python makes errors of its own out of an interrupt.
+        if not stops:
+            raise
+        code = _stopped(stops[-1]())
+    finally:
+        # An alarm (see `ignored` below) that nobody waits for any more would end the process.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if code in (130, 143):
+        # Outputs are closed by now. Native libraries that were stopped half-way may crash when
+        # they are taken down in order, which would replace the exit code.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 
-def prepare_process() -> None:
-    """Sets up what belongs to the process: SIGTERM as an exception, a stderr of Python's own.
+def prepare_process() -> list[type[KeyboardInterrupt]]:
+    """Sets up what belongs to the process: signals as exceptions, a stderr of Python's own.
 
     What native libraries log to descriptor 2 is caught while they run; our own progress and errors
     must not be caught with it.
+
+    Returns:
+        A list to which each signal that arrives adds the exception that it raises.
     """
+    stops: list[type[KeyboardInterrupt]] = []
 
-    def terminate(*_: object) -> None:
-        raise Terminated
+    def raise_stop(number: int, *_: object) -> None:
+        if number != signal.SIGALRM:
+            stops.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        raise stops[-1]
 
-    signal.signal(signal.SIGTERM, terminate)
+    def ignored(unraisable) -> None:
+        # An interrupt that hits a callback of the garbage collector or a finaliser is printed and
+        # lost by Python: raise it again as soon as that is over.
+        if stops and isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.signal(signal.SIGALRM, raise_stop)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    # Whoever starts us with SIGINT ignored (a shell's background job) wants it ignored.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, raise_stop)
+    signal.signal(signal.SIGTERM, raise_stop)
+    sys.unraisablehook = ignored
     with contextlib.suppress(OSError):
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    return stops
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,9 +125,7 @@ def main(argv: Sequence[str]) -> int:
         complain(str(error))
         return 1
     except KeyboardInterrupt as error:
-        terminated = isinstance(error, Terminated)
-        complain("terminated" if terminated else "interrupted")
-        return 143 if terminated else 130
+        return _stopped(error)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno not in _USER_ERRNO:
             raise
@@ -145,6 +178,13 @@ def _dispatch(argv: list[str]) -> int:
         print(help_text(verb))
         return 0
     return importlib.import_module(verb.module).run(arguments) or 0
+
+
+def _stopped(error: KeyboardInterrupt) -> int:
+    """Says that a signal ended the work; returns the exit code."""
+    terminated = isinstance(error, Terminated)
+    complain("terminated" if terminated else "interrupted")
+    return 143 if terminated else 130
 
 
 def _verb_name(argv: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ FORMATS = ("ply", "obj", "glb")
 
 
 def write_mesh(path: pathlib.Path, vertices: np.ndarray, faces: np.ndarray) -> None:
-    """Writes one triangle mesh; the suffix chooses binary PLY, OBJ or GLB.
+    """Writes one triangle mesh with smooth normals; the suffix chooses binary PLY, OBJ or GLB.
 
     Args:
         path: a file inside a folder that appears only when it is complete.
@@ -25,7 +25,26 @@ def write_mesh(path: pathlib.Path, vertices: np.ndarray, faces: np.ndarray) -> N
     writers = {".ply": _ply, ".obj": _obj, ".glb": _glb}
     if path.suffix not in writers:
         raise InputError(f"{path}: suffix {path.suffix!r}, expected one of {', '.join(writers)}")
-    path.write_bytes(writers[path.suffix](np.asarray(vertices, np.float32), np.asarray(faces)))
+    vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces)
+    path.write_bytes(writers[path.suffix](vertices, smooth_normals(vertices, faces), faces))
+
+
+def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,3) float32 unit normals, area-weighted over the faces at a vertex; (0,0,1) for no face.
+
+    Args:
+        vertices: (V,3) metres.
+        faces: (F,3) int.
+    """
+    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    areas = np.cross(b - a, c - a)
+    total = np.zeros(vertices.shape)
+    for k in range(3):
+        np.add.at(total, faces[:, k], areas)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    # Viewers want unit length of every normal.
+    normals = np.where(length > 1e-20, total / np.maximum(length, 1e-20), (0.0, 0.0, 1.0))
+    return normals.astype(np.float32)
 
 
 def check_format(name: str) -> None:
@@ -40,28 +59,31 @@ def check_format(name: str) -> None:
         ) from None
 
 
-def _ply(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+def _ply(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> bytes:
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(vertices)}\n"
         "property float x\nproperty float y\nproperty float z\n"
+        "property float nx\nproperty float ny\nproperty float nz\n"
         f"element face {len(faces)}\n"
         "property list uchar int vertex_indices\nend_header\n"
     )
     rows = np.empty(len(faces), dtype=[("count", "u1"), ("ids", "<i4", (3,))])
     rows["count"], rows["ids"] = 3, faces
-    return header.encode("ascii") + vertices.astype("<f4").tobytes() + rows.tobytes()
+    points = np.concatenate([vertices, normals], axis=1).astype("<f4")
+    return header.encode("ascii") + points.tobytes() + rows.tobytes()
 
 
-def _obj(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+def _obj(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> bytes:
     lines = [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in vertices.tolist()]
-    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
+    lines += [f"vn {x:.5g} {y:.5g} {z:.5g}" for x, y, z in normals.tolist()]
+    lines += [f"f {a}//{a} {b}//{b} {c}//{c}" for a, b, c in (faces + 1).tolist()]
     return ("\n".join(lines) + "\n").encode("ascii")
 
 
-def _glb(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+def _glb(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> bytes:
     check_format("glb")
     import trimesh
 
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    return bytes(mesh.export(file_type="glb"))
+    mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, process=False)
+    return bytes(mesh.export(file_type="glb", include_normals=True))

@@ -22,6 +22,7 @@ class Counter:
     def __init__(self, name: str, total: int | None = None):
         self._name, self._total, self._done = name, total, 0
         self._start = self._last = time.monotonic()
+        self._first: tuple[int, float] | None = None
         self._bar: Any = None
         self._task: Any = None
 
@@ -55,14 +56,22 @@ class Counter:
     def reach(self, done: int, total: int | None = None) -> None:
         """So many frames are done, of so many where the number has become known."""
         self._done, self._total = done, total if total is not None else self._total
+        if self._total is not None:
+            # A total that headers promise may be a frame or two short.
+            self._total = max(self._total, done)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._total)
             return
         now = time.monotonic()
+        # The first frame waits for compilation and says nothing about the others.
+        self._first = self._first or (done, now)
         if now - self._last < _SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        rate = done / (now - self._start)
+        if done == self._first[0]:
+            self._line(f"after {duration(now - self._start)}")
+            return
+        rate = (done - self._first[0]) / max(now - self._first[1], 1e-9)
         left = f", {duration((self._total - done) / rate)} left" if self._total else ""
         self._line(f"({rate:.1f} frames/s{left})")
 

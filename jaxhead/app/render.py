@@ -80,7 +80,10 @@ def write_stream(stream: RenderStream, outputs: Outputs) -> None:
             write_picture(_compose(stream, outputs, frame, picture))
             write_vertices(index)
             progress.advance()
-    print(f"{outputs.path}: {stream.count} frames, {stream.fps:g} a second")
+    frames = "1 frame" if stream.count == 1 else f"{stream.count} frames"
+    print(f"{outputs.path}: {frames}, {stream.fps:g} a second")
+    if outputs.meshes is not None:
+        print(f"{outputs.meshes}: the mesh of each frame as {outputs.mesh_format.upper()}, metres")
 
 
 def straight_alpha(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:

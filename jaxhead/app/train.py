@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxhead.app.devices import prepare_jax
+from jaxhead.app.cluster import cluster_of, joined
 from jaxhead.app.flags import Arguments, UsageError, nearest
 from jaxhead.files.errors import ConfigurationError, InputError
 
@@ -27,15 +27,25 @@ def run(arguments: Arguments) -> int:
     former = _former_run(out, name)
     if former is None and not captures:
         raise UsageError("CAPTURE is missing")
-    prepare_jax(flags.devices)
+    if flags.replay and (former is None or flags.steps or flags.minutes):
+        raise UsageError("--replay is for a run that exists and has its length")
+    with joined(cluster_of(flags), flags.devices):
+        return _train(arguments, name, captures, out, former)
+
+
+def _train(
+    arguments: Arguments, name: str, captures: Sequence[str], out: pathlib.Path, former: Any
+) -> int:
     from jaxhead.systems import registry
     from jaxhead.training.progress import Progress
 
+    flags = arguments.flags
     system = registry.load(name)
     config = configuration(system, former, preset=flags.preset, overrides=flags.set)
     for capture in captures:
         if not pathlib.Path(capture).is_dir():
             raise InputError(f"{capture}: no such capture folder; `jaxhead capture` makes one")
+    options = {"replay": True} if flags.replay else {}
     result = system.train(
         [pathlib.Path(capture) for capture in captures],
         out,
@@ -45,7 +55,11 @@ def run(arguments: Arguments) -> int:
         minutes=flags.minutes,
         devices=flags.devices,
         progress=Progress(),
+        **options,
     )
+    if flags.replay:
+        print(result.text())
+        return 0
     return finish(result, out)
 
 

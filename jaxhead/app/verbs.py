@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from jaxhead.app.cluster import define_cluster_flags
 from jaxhead.app.flags import Verb, define_view
 
 LARGEST_SIDE = 2048
@@ -67,7 +68,7 @@ def _synthesize(values: flags.FlagValues) -> None:
         upper_bound=100_000,
         flag_values=values,
     )
-    _seed(values, 0, "of the speech, the motion and the textures")
+    _seed(values, 0, "of the person, the speech, the motion and the room")
 
 
 def _train(values: flags.FlagValues) -> None:
@@ -92,7 +93,14 @@ def _train(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     _seed(values, None, "of the initial weights and of every random choice (default 0)")
+    flags.DEFINE_bool(
+        "replay",
+        False,
+        "train nothing: repeat the step that stopped the run and name what was not finite first",
+        flag_values=values,
+    )
     _device_flags(values)
+    define_cluster_flags(values)
 
 
 def _seed(values: flags.FlagValues, default: int | None, of_what: str) -> None:
@@ -117,9 +125,19 @@ def _render(values: flags.FlagValues) -> None:
         "what to write (default: png for a folder, else mp4)",
         flag_values=values,
     )
-    flags.DEFINE_enum("split", "test", ["test", "train", "all"], "which frames", flag_values=values)
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["test", "train", "all"],
+        "whose poses and expressions: held-out frames, training frames or both",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
-        "frames", None, "at most so many frames of it", lower_bound=1, flag_values=values
+        "frames",
+        None,
+        "at most so many frames, from the beginning of the split",
+        lower_bound=1,
+        flag_values=values,
     )
     flags.DEFINE_float(
         "orbit",
@@ -129,7 +147,11 @@ def _render(values: flags.FlagValues) -> None:
         upper_bound=180.0,
         flag_values=values,
     )
-    define_view("view", "turn the camera around the head: YAW,PITCH in degrees", values)
+    define_view(
+        "view",
+        "turn the camera around the head by degrees: to the picture's right, upwards",
+        values,
+    )
     flags.DEFINE_string(
         "expression_from", None, "a capture whose expressions drive the head", flag_values=values
     )
@@ -156,13 +178,25 @@ def _render_outputs(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "audio", None, "a sound file that replaces the capture's sound", flag_values=values
     )
-    flags.DEFINE_string("meshes", None, "a folder to make for the posed meshes", flag_values=values)
+    flags.DEFINE_string(
+        "meshes",
+        None,
+        "also write the posed mesh of each frame, into this new folder",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
-        "mesh_format", "ply", ["ply", "obj", "glb"], "their file format", flag_values=values
+        "mesh_format", "ply", ["ply", "obj", "glb"], "the meshes' file format", flag_values=values
     )
 
 
 def _evaluate(values: flags.FlagValues) -> None:
+    flags.DEFINE_bool(
+        "list",
+        False,
+        "only show steps, sizes and health of the run's checkpoints; exit code 1 where one is "
+        "damaged",
+        flag_values=values,
+    )
     flags.DEFINE_string("json", None, "also write the scores to this JSON file", flag_values=values)
     flags.DEFINE_string(
         "out",
@@ -209,6 +243,7 @@ VERBS = {
                 "jaxhead train avatar talk --out run --minutes 10",
                 "jaxhead train avatar talk --out run --steps 6000 --set field.levels=12",
                 "jaxhead train avatar --out run  # goes on with the run's own capture",
+                "srun jaxhead train avatar talk --out run --distributed  # see experiments/launch",
             ),
             "jaxhead.app.train",
             _train,
@@ -221,7 +256,9 @@ VERBS = {
             (
                 "jaxhead render run --out heldout.mp4 --side-by-side",
                 "jaxhead render run --out turn.mp4 --view -20,5 --background white",
-                "jaxhead render run --out cutout/ --background transparent",
+                "jaxhead render run --out orbit.mp4 --orbit 25 --split all",
+                "jaxhead render run --out driven.mp4 --expression-from other",
+                "jaxhead render run --out cutout/ --background transparent --meshes meshes",
             ),
             "jaxhead.app.render",
             _render,
@@ -231,7 +268,11 @@ VERBS = {
             "evaluate",
             "score a run on its held-out frames, beside simple baselines",
             "RUN [flags]",
-            ("jaxhead evaluate run", "jaxhead evaluate run --json scores.json"),
+            (
+                "jaxhead evaluate run",
+                "jaxhead evaluate run --json scores.json",
+                "jaxhead evaluate run --list",
+            ),
             "jaxhead.app.evaluate",
             _evaluate,
             ("RUN",),

@@ -1,5 +1,6 @@
 """The capture verb around what does the work."""
 
+import json
 import sys
 import types
 
@@ -9,6 +10,20 @@ import pytest
 from jaxhead.app import capture as verb
 from jaxhead.app.main import main
 from jaxhead.files.errors import InputError
+
+_INFO = {
+    "format": "jaxhead-capture",
+    "version": 1,
+    "fps": 25.0,
+    "size": [64, 64],
+    "frames": 30,
+    "audio_rate": 16000,
+    "split": {"train": list(range(20)), "test": list(range(20, 30))},
+    "notes": ["20 of 30 frames show several faces: one of them was followed"],
+    "interpolated": [{"first": 3, "last": 3, "reason": "no face in a short gap"}],
+    "dropped": [{"first": 8, "last": 14, "reason": "no face in a gap longer than 5 frames"}],
+    "files": {},
+}
 
 
 @pytest.fixture
@@ -21,6 +36,8 @@ def workers(monkeypatch, tmp_path):
             for done in range(4):
                 progress(stage, done + 1, 4)
         calls.append(("record", video, out, size, fps, assets))
+        (tmp_path / out).mkdir()
+        (tmp_path / out / "capture.json").write_text(json.dumps(_INFO))
 
     def check(video, assets, *, fps, progress):
         progress("check", 4, 4)
@@ -54,6 +71,22 @@ def test_check_alone_captures_nothing_and_with_out_comes_first(workers, capsys):
     assert [call[0] for call in workers] == ["check", "record"]
 
 
+def test_what_was_not_measured_is_told(workers, capsys):
+    assert main(["capture", "v.mp4", "--out", "c"]) == 0
+    said = capsys.readouterr().err
+    assert "note: 20 of 30 frames show several faces" in said
+    assert "note: frame 3 is interpolated: no face in a short gap" in said
+    assert "note: frames 8 to 14 are in neither split: no face in a gap longer" in said
+
+
+def test_many_notes_are_cut_short(workers, monkeypatch, capsys):
+    gaps = [{"first": i, "last": i, "reason": "no face"} for i in range(0, 30, 2)]
+    monkeypatch.setitem(_INFO, "interpolated", gaps)
+    assert main(["capture", "v.mp4", "--out", "c"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("note: ") == 11 and "and 7 more, see" in said
+
+
 def test_a_video_without_a_face_is_one_line(workers, monkeypatch, capsys):
     def record(*_, **__):
         raise InputError("v.mp4: no face was found in any of the 10 frames")
@@ -75,5 +108,5 @@ def test_a_real_clip_without_a_face(assets, tmp_path, capfd):
     for more in (["--out", str(tmp_path / "c")], ["--check"]):
         assert main([*argv, *more]) == 1
         lines = capfd.readouterr().err.strip().splitlines()
-        assert "no face" in lines[-1] and lines[-1].startswith("jaxhead: ")
+        assert "no face" in lines[-1] and lines[-1].startswith(f"jaxhead: {clip}: ")
         assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]

@@ -2,8 +2,14 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
+
+import pytest
+
+from jaxhead.app.devices import held_signals
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -50,3 +56,14 @@ def test_the_users_own_flags_and_a_closed_home_are_respected(tmp_path):
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
     )
     assert result.stdout.splitlines() == ["2", "--devices 3: this machine offers 2"], result.stderr
+
+
+def test_signals_wait_for_the_end_of_the_block():
+    after = False
+    with pytest.raises(KeyboardInterrupt), held_signals():
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # To this thread: one sent to the process may reach another, which holds nothing back.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        after = True
+    signal.signal(signal.SIGINT, former)
+    assert after and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())

@@ -9,6 +9,7 @@ import pytest
 from jaxhead.app import evaluate
 from jaxhead.evaluation import landmarks
 from jaxhead.evaluation.scores import REGIONS, SCORES
+from jaxhead.files.atomic import host_digest
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import read_image
 from jaxhead.rendering.requests import RenderStream
@@ -101,6 +102,8 @@ def test_scores_are_in_the_right_order(evaluated):
 
 def test_report_is_written_whole_and_replaced(evaluated, tmp_path):
     report, sheet, _ = evaluated
+    # What a killed evaluation left: no process has this number.
+    (tmp_path / f".evaluation.{host_digest()}-999999999-01234567.partial").mkdir()
     out, file = tmp_path / "evaluation", tmp_path / "scores.json"
     for _ in range(2):
         table = evaluate.write_report(report, sheet, out, json_file=str(file), overwrite=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxhead.app.meshes import check_format, write_mesh
+from jaxhead.app.meshes import check_format, smooth_normals, write_mesh
 from jaxhead.files.errors import InputError
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.25]], np.float32)
@@ -24,7 +24,30 @@ def test_trimesh_reads_what_was_written(tmp_path, suffix):
 def test_obj_is_text_with_one_based_faces(tmp_path):
     write_mesh(tmp_path / "head.obj", VERTICES, FACES)
     lines = (tmp_path / "head.obj").read_text().splitlines()
-    assert lines[3] == "v 0 0 1.25" and lines[4] == "f 1 3 2"
+    assert lines[3] == "v 0 0 1.25" and lines[8] == "f 1//1 3//3 2//2"
+
+
+def test_every_format_holds_the_normals(tmp_path):
+    normals = smooth_normals(VERTICES, FACES)
+    write_mesh(tmp_path / "head.ply", VERTICES, FACES)
+    header, _, data = (tmp_path / "head.ply").read_bytes().partition(b"end_header\n")
+    points = np.frombuffer(data[: 4 * 24], "<f4").reshape(4, 6)
+    assert b"float nx" in header
+    np.testing.assert_array_equal(points, np.concatenate([VERTICES, normals], 1))
+    write_mesh(tmp_path / "head.obj", VERTICES, FACES)
+    lines = [line.split() for line in (tmp_path / "head.obj").read_text().splitlines()]
+    stored = [[float(x) for x in line[1:]] for line in lines if line[0] == "vn"]
+    np.testing.assert_allclose(stored, normals, atol=1e-4)
+    pytest.importorskip("trimesh")
+    write_mesh(tmp_path / "head.glb", VERTICES, FACES)
+    glb = (tmp_path / "head.glb").read_bytes()
+    assert b'"NORMAL"' in glb and normals.astype("<f4").tobytes() in glb
+
+
+def test_normals_point_outwards_and_have_unit_length():
+    normals = smooth_normals(np.concatenate([VERTICES, [[9, 9, 9]]]).astype(np.float32), FACES)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-6)
+    assert (((VERTICES - VERTICES.mean(0)) * normals[:4]).sum(1) > 0).all()
 
 
 def test_glb_without_trimesh_is_one_line(monkeypatch):

@@ -1,5 +1,6 @@
 """Which configuration and seed a training gets, and how its end is told."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -30,9 +31,10 @@ def toy(monkeypatch, tmp_path):
 
     def toy_train(captures, out, **options):
         calls.append((captures, out, options))
-        return types.SimpleNamespace(interrupted=toy_train.signal, step=3, steps=9)
+        plain = types.SimpleNamespace(interrupted=toy_train.signal, step=3, steps=9)
+        return toy_train.result or plain
 
-    toy_train.signal = None
+    toy_train.signal = toy_train.result = None
     system = types.SimpleNamespace(
         presets={"default": Config, "small": lambda: Config(field=Field(levels=2))},
         train=toy_train,
@@ -41,7 +43,7 @@ def toy(monkeypatch, tmp_path):
     registry = types.SimpleNamespace(SYSTEMS=("toy",), load=lambda name: system)
     monkeypatch.setitem(sys.modules, "jaxhead.systems.registry", registry)
     monkeypatch.setattr("jaxhead.systems.registry", registry, raising=False)
-    monkeypatch.setattr(train, "prepare_jax", lambda devices: None)
+    monkeypatch.setattr(train, "joined", lambda cluster, devices: contextlib.nullcontext())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c").mkdir()
     return system
@@ -111,3 +113,13 @@ def test_an_interrupted_training_says_how_to_go_on(toy, capsys, name, code):
     assert main(["train", "toy", "c", "--out", "r"]) == code
     error = capsys.readouterr().err
     assert "step 3 of 9" in error and error.count("\n") == 1
+
+
+def test_a_replay_tells_what_it_found(toy, tmp_path, capsys):
+    assert main(["train", "toy", "c", "--out", "r", "--replay"]) == 2
+    _run_of(tmp_path / "r")
+    toy.train.result = types.SimpleNamespace(text=lambda: "first not finite: color")
+    assert main(["train", "toy", "--out", "r", "--replay"]) == 0
+    assert "first not finite: color" in capsys.readouterr().out
+    assert toy.calls[0][2]["replay"] is True
+    assert main(["train", "toy", "--out", "r", "--replay", "--steps", "3"]) == 2

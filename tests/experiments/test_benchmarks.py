@@ -97,6 +97,39 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     assert "| run, all |" in novel_views.report(result)
 
 
+def test_all_reduced_bytes_are_those_of_the_parameters_and_the_loss():
+    from experiments.benchmarks import scaling
+    from experiments.benchmarks.field_stage import field_stage
+    from jaxhead.training.state import parameter_count
+
+    stage = field_stage(batch=8, levels=2, log2_size=8)
+    count = parameter_count(stage.system.init(jax.random.key(0)).params)
+    assert scaling.reduced_bytes(stage) == 4 * (count + 1)
+    assert scaling.all_reduce_seconds(8e9, 4, 2e9) == pytest.approx(6.0)
+
+
+def test_scaling_measures_a_layout_and_fills_its_tables(monkeypatch):
+    from experiments.benchmarks import scaling
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    seconds = scaling.measure(2, 1, batch=64, log2_size=8, seconds=0.05)
+    assert 0 < seconds < 60
+    layouts = {f"{p} x {d}": 2.0 for p, d in scaling.LAYOUTS}
+    text = scaling.report({"layouts": layouts, "bytes": 9e6})
+    assert "| 2 x 2 | 2.00 | 1.00 |" in text and "9.00 MB" in text
+    assert "| Ethernet 10 Gb/s | 7.200 | 12.600 |" in text
+
+
+def test_pmap_ways_are_measured_and_reported():
+    from experiments.benchmarks import pmap
+
+    found = pmap.one_device(rounds=1, batch=16, log2_size=6)
+    assert tuple(found) == pmap.WAYS and all(row["ms"] > 0 for row in found.values())
+    assert pmap.under_way(4, seconds=120)
+    text = pmap.report({"ways": found, "under_way": {"4": True, "200": False}})
+    assert "| jit, donated |" in text and "| 200 | stalled |" in text
+
+
 def test_quality_prints_one_row_per_method():
     from experiments.benchmarks import quality
 
