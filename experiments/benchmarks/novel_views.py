@@ -45,7 +45,7 @@ FIGURES = (
     ("found", "faces found", "{:.0%}"),
 )  # fmt: skip
 PER_PICTURE = (
-    "frame_ids", "own_poses", "vertices", "condition", "torso_motion", "torso_condition",
+    "frame_ids", "own_poses", "vertices", "condition", "sway", "torso_motion", "torso_condition",
 )  # fmt: skip
 INSIDE = 127
 
@@ -60,7 +60,7 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
     config = from_document(AvatarConfig, run.config)
     spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
     frozen = frozen_arrays(inputs)
-    requests = view_requests(spec, inputs, truth)
+    requests = view_requests(spec, inputs, truth, config)
     (stage,) = build(config, spec, frozen, None)
     variables, _ = loop.load_variables(stage, run.path, seed=run.seed)
     render = renderer(variables, frozen, requests.size, config)
@@ -68,13 +68,15 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
         yield {name: np.asarray(value) for name, value in render(requests, view).items()}
 
 
-def view_requests(spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth) -> Requests:
+def view_requests(
+    spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth, config: AvatarConfig
+) -> Requests:
     """One request per novel view: its camera, all else that of its frame."""
     prefix = "head/"
     head = head_from_arrays(
         {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
     )
-    every = make_requests(RenderOptions(split="all"), spec, inputs, head)
+    every = make_requests(RenderOptions(split="all"), spec, inputs, head, config)
     place = {int(frame): at for at, frame in enumerate(every.frame_ids)}
     missing = sorted({int(frame) for frame in truth.view_ids} - set(place))
     if missing:

@@ -95,7 +95,7 @@ def frame_times(subject: Subject, *, sizes: Sequence[int], rounds: int = 5) -> l
     rows = []
     for size in sizes:
         options = RenderOptions(split="train", frames=1, size=size)
-        requests = make_requests(options, subject.spec, inputs, head)
+        requests = make_requests(options, subject.spec, inputs, head, subject.config)
         render = renderer(subject.variables(), subject.frozen, requests.size, subject.config)
         timing = compare({"": lambda: render(requests, 0)}, rounds=rounds)[""]  # noqa: B023
         rows.append(

@@ -6,7 +6,7 @@
     masks/000000.png   red = person, green = head with hair and neck, blue = torso; soft, 0..255
     background.png     the clean plate
     tracking.npz       K, head_to_camera, expression, vertices, landmarks, torso_motion,
-                       torso_measured, status
+                       torso_measured, status, sway, sway_box
     head.npz           the subject's head model (template = neutral shape)
     audio.wav          16 kHz mono, sample 0 at the first frame (absent for a silent clip)
     overlay.mp4        mesh, landmarks and masks over the video, for a person to judge
@@ -31,6 +31,7 @@ from jaxhead.captures.validate import (
     FORMAT,
     INTERPOLATED,
     KINDS,
+    OPTIONAL,
     VERSION,
     capture_digest,
     check_digest,
@@ -70,6 +71,9 @@ class Capture:
       torso_motion: (N, 2, 3) float32 affine in stored pixels: frame = A @ [reference, 1].
       torso_measured: (N,) bool, False where the motion was filled in.
       status: (N,) uint8: 0 measured, 1 interpolated, 2 dropped.
+      sway: (N, G, G, 2) float32 metres in x and y of head space, indexed [frame, y, x]: what stands
+        at p in the mean shape stands at p + sway in the frame, see `captures.sway`.
+      sway_box: (2, 2) float32 metres, x and y of the lattice's first and last node.
       train: int32 ids of training frames; test: int32 ids of held-out frames; none dropped.
       head: the subject's head model.
       background: (H, W, 3) uint8 clean plate.
@@ -88,6 +92,8 @@ class Capture:
     torso_motion: np.ndarray
     torso_measured: np.ndarray
     status: np.ndarray
+    sway: np.ndarray
+    sway_box: np.ndarray
     train: np.ndarray
     test: np.ndarray
     head: HeadModel
@@ -204,7 +210,8 @@ class CaptureWriter:
 
         Args:
           tracking: K, head_to_camera, expression, vertices, landmarks, torso_motion,
-            torso_measured, status, shaped as in `Capture`; rows of a file where they are large.
+            torso_measured, status, shaped as in `Capture`, and where anything sways sway and
+            sway_box; rows of a file where they are large.
           head: the subject's head model.
           background: (H, W, 3) uint8.
           audio: float32 mono at 16 kHz or None.
@@ -261,7 +268,8 @@ def load_capture(path: str | os.PathLike) -> Capture:
             if name not in files or not (folder / name).is_file():
                 raise InputError(f"{folder / name}: missing from a capture of {frames} frames")
     arrays = read_npz(folder / "tracking.npz")
-    missing = sorted(set(KINDS) - set(arrays))
+    optional = () if set(arrays) & set(OPTIONAL) else OPTIONAL
+    missing = sorted(set(KINDS) - set(arrays) - set(optional))
     if missing:
         raise InputError(f"{folder / 'tracking.npz'}: lacks {', '.join(missing)}")
     head = head_from_arrays(read_npz(folder / "head.npz"))

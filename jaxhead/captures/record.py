@@ -1,4 +1,4 @@
-"""From a video to a capture: track the face, then write frames, masks, torso motion and the plate.
+"""From a video to a capture: track the face, then write frames and masks, measure all that moves.
 
 The video is read several times and never held, and what is measured per point and frame stays in
 files: memory grows with a clip's length by a few numbers per frame and by its sound.
@@ -101,7 +101,7 @@ def record(
                 writer,
                 pictures,
                 tracked.train,
-                np.asarray(head.faces),
+                head,
                 overlay=overlay,
                 tell=tell,
             )

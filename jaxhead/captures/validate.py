@@ -29,7 +29,11 @@ KINDS = {
     "torso_motion": np.float32,
     "torso_measured": np.bool_,
     "status": np.uint8,
+    "sway": np.float32,
+    "sway_box": np.float32,
 }
+OPTIONAL = ("sway", "sway_box")
+"""Arrays without which nothing sways."""
 
 
 def file_digest(path: str | os.PathLike) -> str:
@@ -40,6 +44,12 @@ def file_digest(path: str | os.PathLike) -> str:
 
 def typed(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The tracking arrays, each of its kind; rows of a file stay there where they are of it."""
+    still = {
+        "sway": np.zeros((len(arrays["status"]), 2, 2, 2)),
+        "sway_box": np.array([[-1.0, -1.0], [1.0, 1.0]]),
+    }
+    if not any(name in arrays for name in OPTIONAL):
+        arrays = {**arrays, **still}
     result = {}
     for name, kind in KINDS.items():
         value = arrays[name]
@@ -55,6 +65,7 @@ def check_shapes(
     vertices = len(head.template)
     names = len(head.expression_names) or arrays["expression"].shape[-1]
     marks = arrays["landmarks"].shape[1] if arrays["landmarks"].ndim == 3 else 0
+    nodes = max(2, arrays["sway"].shape[1]) if arrays["sway"].ndim == 4 else 2
     expected = {
         "K": (3, 3),
         "head_to_camera": (frames, 4, 4),
@@ -64,12 +75,17 @@ def check_shapes(
         "torso_motion": (frames, 2, 3),
         "torso_measured": (frames,),
         "status": (frames,),
+        "sway": (frames, nodes, nodes, 2),
+        "sway_box": (2, 2),
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise InputError(f"{where}: {name} has shape {arrays[name].shape}, expected {shape}")
         if arrays[name].dtype == np.float32 and not _finite(arrays[name]):
             raise InputError(f"{where}: {name} holds values that are not finite")
+    if np.any(arrays["sway_box"][1] <= arrays["sway_box"][0]):
+        found = arrays["sway_box"].tolist()
+        raise InputError(f"{where}: sway_box {found}, expected a lower and an upper corner")
     if arrays["status"].size and arrays["status"].max() > DROPPED:
         raise InputError(f"{where}: status {arrays['status'].max()}, expected 0, 1 or 2")
 

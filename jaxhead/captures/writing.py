@@ -1,4 +1,4 @@
-"""The second reading of a video: frames, masks, torso motion and plate of a tracked clip."""
+"""The second reading of a video: frames, masks, plate, torso motion and sway of a tracked clip."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from jaxhead.captures.landmarks import PersonSegmenter
 from jaxhead.captures.masks import person_mask, segment, split_masks
 from jaxhead.captures.overlay import draw_overlay, front_edges
 from jaxhead.captures.split import SplitCollector, face_coordinates, head_share
+from jaxhead.captures.sway import measure_sway
+from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
 from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
 from jaxhead.captures.validate import DROPPED, MEASURED
+from jaxhead.files.rows import RowFile
 from jaxhead.files.video import VideoWriter, decode
+from jaxhead.heads.model import HeadModel
 
 _STUDIED = 16
 _LEAST_TORSO = 0.04
@@ -84,19 +88,19 @@ def write_frames(
     writer: CaptureWriter,
     pictures: Pictures,
     train: np.ndarray,
-    faces: np.ndarray,
+    head: HeadModel,
     *,
     overlay: bool,
     tell: Callable[[str, int, int], None],
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Write all frames and masks; measure torso motion and the plate on the way.
+    """Write all frames and masks; measure the plate, torso motion and sway on the way.
 
     Args:
       writer: of the capture.
       pictures: the clip; its `arrays` (K, head_to_camera, vertices, landmarks, status) receive
-        torso_motion and torso_measured.
+        torso_motion, torso_measured, sway and sway_box.
       train: (N,) bool, training frames.
-      faces: (F, 3) of the head mesh, for the overlay.
+      head: the subject's.
       overlay: write overlay.mp4.
       tell: called as tell(stage, frames done, frames in all).
 
@@ -109,6 +113,8 @@ def write_frames(
     window, chosen = pictures.study(usable)
     torsos = TorsoTracker(_torso_reference(pictures, window, chosen))
     centres = pictures.centres() * (WORK_SIZE / pictures.crop.size)
+    shots = RowFile(writer.folder, (2, WORK_SIZE, WORK_SIZE), np.uint8)
+    faces = np.asarray(head.faces)
     collector = BackgroundCollector(int(train.sum()), pictures.crop.size)
     with contextlib.ExitStack() as stack:
         video = None
@@ -124,8 +130,10 @@ def write_frames(
             writer.add(window, masks)
             if train[index]:
                 collector.add(window, masks[..., 0])
+            grey = grey_picture(pictures.crop.resample(frame, WORK_SIZE))
+            shots.append(_shot(grey, masks[..., 1])[None])
             torsos.add(
-                grey_picture(pictures.crop.resample(frame, WORK_SIZE)),
+                grey,
                 _below_chin(pictures, masks[..., 0], index),
                 _FOLLOWING * (centres[index] - centres[chosen]),
             )
@@ -133,6 +141,8 @@ def write_frames(
                 video.write(_overlaid(window, masks, faces, arrays, index))
             tell("frames", index + 1, count)
     figures = _keep_torso(arrays, torsos, train, pictures.crop.size)
+    figures |= _keep_sway(arrays, shots, train, head, pictures.crop.size, tell)
+    shots.close()
     plate, share = collector.plate()
     return plate, {**figures, "background_uncovered": share}
 
@@ -171,6 +181,32 @@ def _keep_torso(arrays: dict, torsos: TorsoTracker, train: np.ndarray, size: int
         "torso_error": float(np.median(error)),
         "torso_prediction_error_pixels": float(predictor.error),
     }
+
+
+def _keep_sway(
+    arrays: dict, shots: RowFile, train: np.ndarray, head: HeadModel, size: int,
+    tell: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """Put sway and sway_box into `arrays`; figures for the report."""
+    measured = arrays["status"] == MEASURED
+    scale = np.diag([WORK_SIZE / size, WORK_SIZE / size, 1.0])
+    sway = measure_sway(
+        shots, arrays["vertices"], head, scale @ arrays["K"], arrays["head_to_camera"], train,
+        measured, progress=lambda done, total: tell("sway", done, total),
+    )
+    arrays["sway"], arrays["sway_box"] = sway.shifts, sway.box
+    predictor = fit_sway_predictor(arrays["head_to_camera"], sway.shifts, train & measured)
+    return {
+        "sway_millimetres": 1000 * float(np.sqrt((sway.shifts[train & measured] ** 2).mean())),
+        "sway_prediction_error_millimetres": 1000 * float(predictor.error),
+        "sway_texture_error_before": sway.before,
+        "sway_texture_error_after": sway.after,
+    }
+
+
+def _shot(grey: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """(2, W, W) uint8 of a grey picture (W, W) in [0, 1] and a head mask (S, S) uint8."""
+    return np.stack([np.round(grey * 255).astype(np.uint8), resize(head, WORK_SIZE)])
 
 
 def _below_chin(pictures: Pictures, person: np.ndarray, index: int) -> np.ndarray:

@@ -152,6 +152,27 @@ def test_a_folder_that_is_no_capture(tmp_path):
         load_capture(tmp_path)
 
 
+def test_a_capture_without_sway_stands_still(folder):
+    capture = load_capture(folder)
+    assert capture.sway.shape == (FRAMES, 2, 2, 2) and not capture.sway.any()
+    assert np.all(capture.sway_box[1] > capture.sway_box[0])
+
+
+def test_sway_is_kept_and_checked(tmp_path):
+    sway = np.random.default_rng(0).normal(size=(FRAMES, 3, 3, 2)).astype(np.float32)
+    box = np.array([[-0.2, -0.1], [0.2, 0.3]], np.float32)
+    write(tmp_path / "good", sway=sway, sway_box=box)
+    capture = load_capture(tmp_path / "good")
+    np.testing.assert_array_equal(capture.sway, sway)
+    np.testing.assert_array_equal(capture.sway_box, box)
+    for changes in (
+        {"sway": sway[:, :2]}, {"sway": sway[1:]}, {"sway": sway[:, :1, :1]},
+        {"sway_box": box[::-1]}, {"sway": np.full_like(sway, np.nan)},
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="sway"):
+            write(tmp_path / "bad", **{"sway": sway, "sway_box": box} | changes)
+
+
 def test_nan_never_gets_in(tmp_path):
     vertices = small_tracking()["vertices"]
     vertices[2, 1, 0] = np.nan

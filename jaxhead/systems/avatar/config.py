@@ -33,6 +33,8 @@ class FieldConfig:
     expression_dims: int = number(8, 0, 256)  # principal components of the scores
     expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
     expression_region: str = choice("face", ("face", "lips", "everywhere"))
+    pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions
+    pose_noise: float = number(0.5, 0.0, 10.0)  # in units of a number's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
     mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
@@ -47,6 +49,7 @@ class SurfaceConfig:
     resolution: int = number(56, 4, 256)  # voxels along the longest side of the box
     margin: float = number(0.08, 0.0, 1.0)  # metres around the mesh in which the field may lie
     shell: bool = True  # the field stays near the tracked surface, see hull.py
+    sway: bool = True  # samples follow the capture's measured sway
     pool: int = number(512, 1, 1 << 20)  # frames resident on a device at a time
     rotate_every: int = number(500, 1, 1 << 30)  # steps between changes of a full pool
 
@@ -130,7 +133,7 @@ def insta() -> AvatarConfig:
     return AvatarConfig(
         field=FieldConfig(
             features=8, log2_size=18, finest_resolution=2048, density_layers=3, color_layers=4,
-            expression_dims=16, expression_noise=0.0, expression_region="lips",
+            expression_dims=16, expression_noise=0.0, expression_region="lips", pose=False,
             mapping="program",
         ),
         sampling=SamplingConfig(

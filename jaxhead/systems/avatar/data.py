@@ -19,7 +19,7 @@ from jaxhead.heads.model import HeadModel
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
-    expression_condition,
+    frame_condition,
     region_masks,
     torso_condition,
 )
@@ -236,7 +236,10 @@ def make_feed(
             capture.head, inputs["vertices"], inputs["head_to_camera"], inputs["K"]
         ),
         "head_to_camera": inputs["head_to_camera"],
-        "condition": expression_condition(inputs, inputs["expression"], inputs["vertices"]),
+        "condition": frame_condition(
+            inputs, inputs["expression"], inputs["vertices"], inputs["head_to_camera"], config
+        ),
+        "sway": inputs["sway"],
         "torso_motion": inputs["torso_motion"],
         "torso_condition": torso_condition(inputs, inputs["torso_motion"], spec.size),
     }
@@ -252,6 +255,7 @@ def make_feed(
             "geometry": geometry,
             "head_to_camera": arrays["head_to_camera"][frame],
             "condition": arrays["condition"][frame],
+            "sway": arrays["sway"][frame],
             "torso_motion": arrays["torso_motion"][frame],
             "torso_condition": arrays["torso_condition"][frame],
         }

@@ -139,6 +139,18 @@ def shell_prior(
     return (distance <= limit + 0.5 * cell).reshape((resolution,) * 3)
 
 
+def solid_cells(shell: np.ndarray) -> np.ndarray:
+    """(r, r, r) bool: cells deep inside the mesh, cut off from the outside by the shell.
+
+    No camera sees beyond them, from whichever side: samples of a ray may stop there.
+
+    Args:
+      shell: (r, r, r) bool of `shell_prior`.
+    """
+    labels, _ = ndimage.label(~np.pad(shell, 1))
+    return ((labels != 0) & (labels != labels[0, 0, 0]))[1:-1, 1:-1, 1:-1]
+
+
 def skin_volume(
     centres: np.ndarray,
     vertices: np.ndarray,

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.captures.pose_predictor import pose_features, predictor_to_arrays
+from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.torso_predictor import fit_torso_predictor
+from jaxhead.captures.validate import MEASURED
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import head_to_arrays
@@ -23,7 +26,9 @@ from jaxhead.systems.avatar.hull import (
     occupancy_prior,
     reach_grid,
     shell_prior,
+    solid_cells,
 )
+from jaxhead.systems.avatar.model import POSE, pose_numbers
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
@@ -39,7 +44,8 @@ class AvatarSpec:
       size: (H, W) of the stored pictures in pixels.
       fps: frames per second.
       scores: number of expression scores E.
-      components: kept principal components of the scores.
+      components: length of a condition: kept principal components of the expression, and where
+        `field.pose` the six numbers of the head's pose.
       box: ((x, y, z), (x, y, z)) metres, lower and upper corner of the field in head space.
       shape: (nz, ny, nx) voxels of the surface volumes.
       surface_box: the volumes' own box, tighter than the field's: what lies outside moves as its
@@ -165,8 +171,10 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
     predictor = fit_torso_predictor(
         capture.head_to_camera, capture.torso_motion, measured, size=max(capture.size)
     )
-    for field in dataclasses.fields(predictor):
-        arrays[f"torso_predictor/{field.name}"] = np.asarray(getattr(predictor, field.name))
+    arrays |= predictor_to_arrays(predictor, "torso_predictor")
+    arrays |= sway_arrays(capture, config)
+    poses = _pose_features(arrays, capture.head_to_camera[train])
+    arrays["pose_scale"] = np.maximum(poses.std(0), 1e-4)
     arrays |= {f"head/{k}": np.asarray(v) for k, v in head_to_arrays(capture.head).items()}
     some = train[np.unique(np.linspace(0, len(train) - 1, MOST_FRAMES).astype(int))]
     arrays["occupancy"] = occupancy_prior(
@@ -183,8 +191,9 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         np.asarray(capture.head.template),
         capture.vertices[train],
     )
+    arrays["solid"] = np.zeros_like(arrays["occupancy"])
     if config.surface.shell:
-        arrays["occupancy"] &= shell_prior(
+        shell = shell_prior(
             box,
             config.sampling.occupancy_resolution,
             np.asarray(capture.head.template),
@@ -192,18 +201,30 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
             np.asarray(capture.head.regions),
             capture.head.region_names,
         )
+        arrays["occupancy"] &= shell
+        arrays["solid"] = solid_cells(shell)
     spec = AvatarSpec(
         frames=len(capture),
         train_frames=len(train),
         size=tuple(int(n) for n in capture.size),
         fps=float(capture.fps),
         scores=int(capture.expression.shape[1]),
-        components=len(arrays["expression_scale"]),
+        components=len(arrays["expression_scale"]) + pose_numbers(config.field),
         box=_corners(box),
         shape=shape,
         surface_box=_corners(surface_box),
     )
     return spec, arrays
+
+
+def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]:
+    """"sway" (N, G, G, 2) metres, "sway_box" (2, 2) and the predictor of sway from head poses."""
+    sway = capture.sway if config.surface.sway else np.zeros_like(capture.sway[:, :2, :2])
+    measured = capture.train[capture.status[capture.train] == MEASURED]
+    predictor = fit_sway_predictor(capture.head_to_camera, sway, measured)
+    return {"sway": sway, "sway_box": capture.sway_box} | predictor_to_arrays(
+        predictor, "sway_predictor"
+    )
 
 
 def _corners(box: np.ndarray):
@@ -246,6 +267,29 @@ def expression_condition(
     return (
         centred @ inputs["expression_components"].T / inputs["expression_scale"]
     ).astype(np.float32)
+
+
+def frame_condition(
+    inputs: dict[str, np.ndarray], scores: np.ndarray, vertices: np.ndarray, poses: np.ndarray,
+    config: AvatarConfig,
+) -> np.ndarray:
+    """(n, k) conditions of frames: the expression's, and where `field.pose` the head's pose.
+
+    Args:
+      inputs: of `prepare`; scores: (n, E); vertices: (n, V, 3) metres.
+      poses: (n, 4, 4) head to camera.
+    """
+    expression = expression_condition(inputs, scores, vertices)
+    if not config.field.pose:
+        return expression
+    pose = _pose_features(inputs, poses) / inputs["pose_scale"]
+    return np.concatenate([expression, pose], -1).astype(np.float32)
+
+
+def _pose_features(inputs: dict[str, np.ndarray], poses: np.ndarray) -> np.ndarray:
+    """(n, 6) turns and shifts from the training frames' mean pose."""
+    origin = np.asarray(inputs["sway_predictor/origin"], np.float64)
+    return pose_features(np.asarray(poses, np.float64), origin)[:, :POSE]
 
 
 def torso_condition(

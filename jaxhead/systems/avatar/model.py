@@ -18,6 +18,8 @@ from jaxhead.networks.mlp import BiasFreeMLP
 from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
 
 Params = dict[str, Any]
+POSE = 6
+"""Numbers of a rigid pose: three of the turn, three of the place."""
 
 
 @jax.custom_jvp
@@ -75,23 +77,33 @@ def init_head(key: jax.Array, config: FieldConfig, components: int) -> Params:
     }
 
 
+def pose_numbers(config: FieldConfig) -> int:
+    """How many of a condition's last numbers are the head's pose."""
+    return POSE if config.pose else 0
+
+
 def region_condition(
-    expression: jax.Array, share: jax.Array, *, config: FieldConfig
+    condition: jax.Array, share: jax.Array, *, config: FieldConfig
 ) -> jax.Array:
     """(n, k) condition by place: hair and neck that hang on expressions fit noise.
 
+    The head's pose counts where expressions do not: as a head turns, hair falls and is lit
+    otherwise, while a face that hung on its pose would learn the clip's coincidences by heart.
+
     Args:
-      expression: (k,) or (n, k) coefficients.
+      condition: (k,) or (n, k) expression coefficients, then the `pose_numbers` of the head's pose.
       share: (n, 1) in [0, 1], how much a sample belongs to the region that expressions shape, of
         `hull.skin_volume`.
       config: `expression_region` "face" fades to the mean expression (zeros) elsewhere, "lips" is
         INSTA's rule (`region_condition` of its core: ones elsewhere), "everywhere" ignores `share`.
     """
-    expression = jnp.broadcast_to(expression, (len(share), expression.shape[-1]))
-    if config.expression_region == "everywhere":
-        return expression
-    rest = 1.0 if config.expression_region == "lips" else 0.0
-    return rest + share * (expression - rest)
+    condition = jnp.broadcast_to(condition, (len(share), condition.shape[-1]))
+    count = condition.shape[-1] - pose_numbers(config)
+    expression, pose = condition[:, :count], (1 - share) * condition[:, count:]
+    if config.expression_region != "everywhere":
+        rest = 1.0 if config.expression_region == "lips" else 0.0
+        expression = rest + share * (expression - rest)
+    return jnp.concatenate([expression, pose], axis=-1)
 
 
 def head_field(
@@ -109,7 +121,7 @@ def head_field(
       params: of `init_head`.
       points: (n, 3) canonical points in the unit cube.
       directions: (n, 3) unit viewing directions in canonical space; colour alone depends on them.
-      condition: (n, k) expression coefficients.
+      condition: (n, k) of `region_condition`.
       config: the field's.
       grid: the hash grid where it differs from the one of `config` (a converted checkpoint's).
 

@@ -13,7 +13,15 @@ from jaxhead.rendering.integrate import Rendered
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.rays import Rays, layered, render_head, torso_points
+from jaxhead.systems.avatar.rays import (
+    OCCUPIED,
+    Frames,
+    Rays,
+    cell_kinds,
+    layered,
+    render_head,
+    torso_points,
+)
 
 CHUNK = 2048
 """Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
@@ -33,9 +41,9 @@ def predict(
     Args:
       params: {"head", "torso"}; state: {"occupancy"}; frozen: the run's arrays.
       request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "geometry" of the frame,
-        "condition" (k,), "torso_motion" (2, 3) in pixels of the picture, "torso_condition" (6,),
-        "camera_from_own" (4, 4) and "own_head" (3,) of `body.own_pixels`, "background" (H, W, 3)
-        in [0, 1].
+        "condition" (k,), "sway" (G, G, 2) metres, "torso_motion" (2, 3) in pixels of the picture,
+        "torso_condition" (6,), "camera_from_own" (4, 4) and "own_head" (3,) of `body.own_pixels`,
+        "background" (H, W, 3) in [0, 1].
       size: (H, W).
       config: the run's.
 
@@ -87,7 +95,7 @@ def _chunks(x: jax.Array) -> jax.Array:
 def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:
     """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
     count, box = len(origins), frozen["box"]
-    cells = occupancy.occupied_cells(state["occupancy"])
+    cells = cell_kinds(state["occupancy"], frozen)
     hit = _may_hit(origins, directions, cells, box, config.sampling.segments)
     order = jnp.argsort(~hit, stable=True)
     padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
@@ -99,8 +107,8 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
         part, _ = render_head(
             params,
             Rays(origins[at], directions[at], jnp.zeros((CHUNK,), jnp.int32)),
-            request["geometry"][None], request["condition"][None], cells, frozen, None,
-            config=config,
+            Frames(request["geometry"][None], request["condition"][None], request["sway"][None]),
+            cells, frozen, None, config=config,
         )
         return jax.tree.map(lambda whole, new: whole.at[rays].set(new, mode="drop"), out, part)
 
@@ -116,7 +124,7 @@ def _may_hit(origins, directions, cells, box, segments):
     def test(hit, i):
         points = origins + (near + (i + 0.5) * step)[:, None] * directions
         seen = occupancy.look_up(cells, points, box[0], box[1])
-        return hit | (seen & (step > 0)), None
+        return hit | ((seen == OCCUPIED) & (step > 0)), None
 
     start = jnp.zeros((len(origins),), bool)
     return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]

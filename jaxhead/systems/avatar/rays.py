@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry.lattice import lookup_lattice
 from jaxhead.geometry.volume import lookup
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.integrate import Rendered, composite, over, volume_weights
@@ -15,6 +16,8 @@ from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, SamplingConfig
 from jaxhead.systems.avatar.surface import Frozen, to_canonical
 
+EMPTY, OCCUPIED, SOLID = 0, 1, 2
+"""Kinds of cells: samples lie in occupied ones, none behind the first solid one."""
 LENGTH_UNITS = 64.0
 """Density is per 1/64 of the field's cube (about 6 mm): a young field, exp(0), is half opaque."""
 
@@ -52,6 +55,21 @@ class Samples(NamedTuple):
     skin: jax.Array
 
 
+@flax.struct.dataclass
+class Frames:
+    """What rays of b frames meet.
+
+    Attributes:
+      geometry: (b, ...) of `surface.frame_geometry`.
+      condition: (b, k) expression conditions.
+      sway: (b, G, G, 2) metres over "sway_box": what stands at p + sway came from p.
+    """
+
+    geometry: jax.Array
+    condition: jax.Array
+    sway: jax.Array
+
+
 def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
     """Points (..., 3) in metres in the cube at the box's corner, [0, 1] inside it."""
     return (points - box[0]) / jnp.max(box[1] - box[0])
@@ -65,7 +83,7 @@ def place_samples(
     Args:
       keys: (b,) typed keys, one per b-th part of the rays in order; None for no jitter.
       rays: n rays.
-      cells: (r, r, r) bool, x y z, over the box.
+      cells: (r, r, r) int8 of `cell_kinds`.
       box: (2, 3) metres.
       config: numbers of samples and of segments.
 
@@ -85,7 +103,11 @@ def place_samples(
 def probe(
     rays: Rays, cells: jax.Array, box: jax.Array, segments: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Where rays are inside the box, and which of their segments are occupied.
+    """Where rays are inside the box, and which of their segments are occupied and in view.
+
+    Args:
+      rays: n rays; cells: (r, r, r) int8 of `cell_kinds`; box: (2, 3) metres.
+      segments: pieces that a ray's way through the box is cut into.
 
     Returns:
       near, far (n,) metres; (n, segments) bool.
@@ -93,14 +115,21 @@ def probe(
     near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
     middles = sampling.segment_centres(near, far, segments)
     points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
-    return near, far, occupancy.look_up(cells, points, box[0], box[1])
+    kinds = occupancy.look_up(cells, points, box[0], box[1])
+    in_view = jnp.cumsum(kinds == SOLID, axis=-1) == 0
+    return near, far, (kinds == OCCUPIED) & in_view
+
+
+def cell_kinds(grid: occupancy.OccupancyGrid, frozen: Frozen) -> jax.Array:
+    """(r, r, r) int8, x y z over the grid's box: `EMPTY`, `OCCUPIED` or `SOLID`."""
+    occupied = occupancy.occupied_cells(grid).astype(jnp.int8)
+    return jnp.where(frozen["solid"], jnp.int8(SOLID), occupied)
 
 
 def render_head(
     params: Any,
     rays: Rays,
-    geometry: jax.Array,
-    conditions: jax.Array,
+    frames: Frames,
     cells: jax.Array,
     frozen: Frozen,
     keys: jax.Array | None,
@@ -112,9 +141,8 @@ def render_head(
     Args:
       params: of `model.init_head`.
       rays: n rays.
-      geometry: (b, ...) of `surface.frame_geometry`.
-      conditions: (b, k) expression conditions.
-      cells: (r, r, r) bool, x y z, the occupied ones over the box.
+      frames: what the rays' frames show.
+      cells: (r, r, r) int8 of `cell_kinds`.
       frozen: the run's arrays.
       keys: see `place_samples`.
       config: the run's.
@@ -134,7 +162,7 @@ def render_head(
             total_repeat_length=t.size,
         ),
         jnp.repeat(rays.frame, count, total_repeat_length=t.size),
-        geometry, conditions, frozen, config=config,
+        frames, frozen, config=config,
     )
     sigma = sigma.reshape(t.shape)
     weights = volume_weights(sigma, delta)
@@ -144,8 +172,8 @@ def render_head(
 
 
 def head_at(
-    params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, geometry: jax.Array,
-    conditions: jax.Array, frozen: Frozen, *, config: AvatarConfig,
+    params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, frames: Frames,
+    frozen: Frozen, *, config: AvatarConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What the field gives at points (n, 3) of head space.
 
@@ -153,8 +181,9 @@ def head_at(
       colour (n, 3), density (n,) per metre, canonical points (n, 3) and `hull.skin_volume` (n, 3)
       there.
     """
+    points = without_sway(points, frames.sway, frozen["sway_box"], frame)
     points, directions = to_canonical(
-        points, directions, frame, geometry, frozen, config=config
+        points, directions, frame, frames.geometry, frozen, config=config
     )
     box = frozen["box"]
     skin = lookup(frozen["skin"], points, frozen["surface_box"])
@@ -162,10 +191,26 @@ def head_at(
         params,
         jnp.clip(to_cube(points, box), 0.0, 1.0),
         directions,
-        model.region_condition(conditions[frame], skin[:, 2:], config=config.field),
+        model.region_condition(frames.condition[frame], skin[:, 2:], config=config.field),
         config=config.field,
     )
     return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points, skin
+
+
+def without_sway(
+    points: jax.Array, sway: jax.Array, box: jax.Array, frame: jax.Array
+) -> jax.Array:
+    """Points (n, 3) of head space where they would be if nothing swayed.
+
+    Args:
+      points: (n, 3) metres.
+      sway: (b, G, G, 2) metres; box: (2, 2) metres, its first and last node.
+      frame: (n,) int32 in [0, b).
+    """
+    shift = lookup_lattice(sway, points[:, :2], box, frame)
+    return jnp.stack(
+        [points[:, 0] - shift[:, 0], points[:, 1] - shift[:, 1], points[:, 2]], axis=-1
+    )
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.format import Capture, load_capture
-from jaxhead.captures.torso_predictor import TorsoPredictor, predict_torso
+from jaxhead.captures.pose_predictor import predictor_from_arrays
+from jaxhead.captures.sway_predictor import predict_sway
+from jaxhead.captures.torso_predictor import predict_torso
 from jaxhead.files.errors import InputError
 from jaxhead.heads.model import HeadModel
 from jaxhead.rendering.requests import RenderOptions, background_pixels
-from jaxhead.systems.avatar.inputs import AvatarSpec, expression_condition, torso_condition
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.inputs import AvatarSpec, frame_condition, torso_condition
 
 MOST_DEVIATIONS = 3.0
-"""Expressions beyond so many deviations of the training frames are held there."""
+"""Poses and others' expressions beyond so many deviations of the training frames are held there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Requests:
     Attributes:
       frame_ids: (n,) the capture's frames behind them, -1 where there is none.
       head_to_camera: (n, 4, 4); vertices: (n, V, 3) metres; condition: (n, k).
+      sway: (n, G, G, 2) metres.
       own_poses: (n, 4, 4) head-to-camera before the camera was turned around the person.
       torso_motion: (n, 2, 3) pixels of the picture; torso_condition: (n, 6).
       K: (3, 3) pixels of the picture; background: (H, W, 3) float32 in [0, 1]; size: (H, W).
@@ -36,6 +40,7 @@ class Requests:
     own_poses: np.ndarray
     vertices: np.ndarray
     condition: np.ndarray
+    sway: np.ndarray
     torso_motion: np.ndarray
     torso_condition: np.ndarray
     K: np.ndarray
@@ -85,13 +90,14 @@ def transferred_poses(other: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def make_requests(
-    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, np.ndarray], head: HeadModel
+    options: RenderOptions, spec: AvatarSpec, inputs: dict[str, np.ndarray], head: HeadModel,
+    config: AvatarConfig,
 ) -> Requests:
     """All requests of a render.
 
     Args:
       options: what is asked for.
-      spec, inputs: of the run.
+      spec, inputs, config: of the run.
       head: the run's head model.
 
     Raises:
@@ -130,9 +136,12 @@ def make_requests(
         poses = np.stack([
             orbit_pose(pose, *_angles(options, i, len(poses))) for i, pose in enumerate(poses)
         ])
-    condition = expression_condition(inputs, scores, vertices)
+    condition = frame_condition(inputs, scores, vertices, own_poses, config)
     held = np.clip(condition, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-    if options.expression_from is not None and np.any(held != condition):
+    shaped = len(inputs["expression_scale"])
+    if options.expression_from is None and not options.neutral:
+        held[:, :shaped] = condition[:, :shaped]
+    elif options.expression_from is not None and np.any((held != condition)[:, :shaped]):
         notes.append("expressions far from the subject's own were held at their edge")
     motion = torso_motion(options, inputs, frames, own_poses, notes)
     condition_torso = np.clip(torso_condition(inputs, motion, spec.size), -4.0, 4.0)
@@ -144,7 +153,8 @@ def make_requests(
         head_to_camera=poses.astype(np.float32),
         own_poses=own_poses,
         vertices=vertices,
-        condition=held if options.expression_from or options.neutral else condition,
+        condition=held,
+        sway=sway_of(options, inputs, frames, own_poses),
         torso_motion=motion,
         torso_condition=condition_torso,
         K=inputs["K"],
@@ -165,10 +175,7 @@ def torso_motion(
     notes: list[str],
 ) -> np.ndarray:
     """(n, 2, 3) motion of the torso: measured where asked for and known, else predicted."""
-    predictor = TorsoPredictor(
-        **{name: inputs[f"torso_predictor/{name}"] for name in
-           (field.name for field in dataclasses.fields(TorsoPredictor))}
-    )
+    predictor = predictor_from_arrays(inputs, "torso_predictor")
     if options.pose_from is not None:
         notes.append("the torso's motion was predicted from the new head poses")
         return predict_torso(predictor, poses)
@@ -181,6 +188,19 @@ def torso_motion(
     # The prediction reads the recent past, so it is made for the whole clip.
     predicted = predict_torso(predictor, inputs["head_to_camera"])[frames]
     return np.where(known[:, None, None], measured, predicted).astype(np.float32)
+
+
+def sway_of(
+    options: RenderOptions, inputs: dict[str, Any], frames: np.ndarray, poses: np.ndarray
+) -> np.ndarray:
+    """(n, G, G, 2) metres: measured where a frame shows what it showed, else predicted."""
+    predictor = predictor_from_arrays(inputs, "sway_predictor")
+    if options.pose_from is not None:
+        return predict_sway(predictor, poses)
+    if options.torso == "predicted" or options.expression_from is not None:
+        # The prediction reads the recent past, so it is made for the whole clip.
+        return predict_sway(predictor, inputs["head_to_camera"])[frames]
+    return inputs["sway"][frames]
 
 
 def _frames_of(driving: Capture, options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,9 @@ from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
     LENGTH_UNITS,
+    Frames,
     Rays,
+    cell_kinds,
     layered,
     render_head,
     to_cube,
@@ -79,7 +81,8 @@ def render_rays(
         Rays(
             origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3)
         ),
-        batch["geometry"], condition, occupancy.occupied_cells(state["occupancy"]), frozen,
+        Frames(batch["geometry"], condition, batch["sway"]),
+        cell_kinds(state["occupancy"], frozen), frozen,
         jax.random.wrap_key_data(batch["jitter"]), config=config,
     )
     reference = torso_points(batch["pixels"], batch["torso_motion"], spec.size)
@@ -157,14 +160,18 @@ def _with_noise(batch: dict[str, Any], config: AvatarConfig):
     """Conditions of the batch's frames, blurred so that the fields interpolate between them.
 
     Returns:
-      (b, k) expressions, (b, c) torso conditions, (b, 3) standard normal turns of the viewing
-      direction: a clip sees a face from few sides, and colours must not hang on which.
+      (b, k) conditions of the head, (b, c) of the torso, (b, 3) standard normal turns of the
+      viewing direction: a clip sees a face from few sides, and colours must not hang on which.
     """
+
+    length, poses = batch["condition"].shape[-1], model.pose_numbers(config.field)
+    blur = np.full(length, config.field.expression_noise, np.float32)
+    blur[length - poses :] = config.field.pose_noise
 
     def one(data, condition, torso):
         first, second, third = jax.random.split(jax.random.wrap_key_data(data), 3)
         return (
-            condition + config.field.expression_noise * jax.random.normal(first, condition.shape),
+            condition + blur * jax.random.normal(first, condition.shape),
             torso + config.torso.motion_noise * jax.random.normal(second, torso.shape),
             jax.random.normal(third, (3,)),
         )

@@ -38,7 +38,7 @@ from jaxhead.training.system import Variables
 presets = configs.PRESETS
 _FROZEN = (
     "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
-    "skin", "reach",
+    "skin", "reach", "solid", "sway_box",
 )
 
 
@@ -176,6 +176,7 @@ def renderer(
             "camera_from_own": pose @ np.linalg.inv(own) if np.any(pose != own) else np.eye(4),
             "own_head": own[:3, 3],
             "condition": requests.condition[index],
+            "sway": requests.sway[index],
             "torso_motion": requests.torso_motion[index],
             "torso_condition": requests.torso_condition[index],
             "background": requests.background,
@@ -207,7 +208,7 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     spec, inputs = AvatarSpec.from_json(dict(loaded.spec)), loaded.inputs()
     frozen = frozen_arrays(inputs)
     head = _head(inputs)
-    requests = make_requests(options, spec, inputs, head)
+    requests = make_requests(options, spec, inputs, head, config)
     (stage,) = build(config, spec, frozen, None)
     variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
     render = renderer(variables, frozen, requests.size, config)
@@ -265,7 +266,7 @@ def _sampler(capture: Capture, spec, inputs, frozen, config):
         del stage
         rows = []
         for split in ("train", "test"):
-            requests = make_requests(RenderOptions(split=split), spec, inputs, head) if len(
+            requests = make_requests(RenderOptions(split=split), spec, inputs, head, config) if len(
                 inputs[split]
             ) else None
             if requests is None:

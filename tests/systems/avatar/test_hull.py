@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxhead.systems.avatar import hull
-from jaxhead.systems.avatar.hull import occupancy_prior, shell_prior
+from jaxhead.systems.avatar.hull import occupancy_prior, shell_prior, solid_cells
 
 BOX = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
 K = np.array([[64.0, 0, 32], [0, 64, 32], [0, 0, 1]])
@@ -69,6 +69,18 @@ def test_the_shell_reaches_as_far_as_its_region():
         assert not prior[where & (z > outside + 1.5 * cell)].any()
         assert prior[where & (z < 0) & (z > cell - inside)].all()
         assert not prior[where & (z < -inside - 1.5 * cell)].any()
+
+
+def test_solid_is_what_the_shell_encloses():
+    shell = np.zeros((12, 12, 12), bool)
+    shell[2:10, 2:10, 2:10] = True
+    shell[4:8, 4:8, 4:8] = False
+    inside = np.zeros_like(shell)
+    inside[4:8, 4:8, 4:8] = True
+    np.testing.assert_array_equal(solid_cells(shell), inside)
+    shell[5, 5, 8:] = False  # a way out: what was inside may be seen
+    assert not solid_cells(shell).any()
+    assert not solid_cells(np.zeros_like(shell)).any() and not solid_cells(~inside[:3]).any()
 
 
 def test_the_prior_of_a_capture_holds_its_mesh_and_only_shrinks_with_the_shell(small):

@@ -11,20 +11,48 @@ from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
     expression_components,
     expression_condition,
+    frame_condition,
     prepare,
     region_masks,
     torso_condition,
     torso_parameters,
 )
+from jaxhead.systems.avatar.model import POSE
 
 
 def test_conditions_are_whitened_over_the_training_frames(small):
     capture = small.capture
     condition = expression_condition(small.inputs, capture.expression, capture.vertices)
-    assert condition.shape == (len(capture), small.spec.components)
+    assert condition.shape == (len(capture), small.spec.components - POSE)
     train = condition[capture.train]
     np.testing.assert_allclose(train.mean(0), 0, atol=2e-3)
     np.testing.assert_allclose(np.cov(train.T), np.eye(train.shape[1]), atol=5e-3)
+
+
+def test_the_head_s_pose_is_the_condition_s_end(small):
+    capture, inputs = small.capture, small.inputs
+    frames = (capture.expression, capture.vertices, capture.head_to_camera)
+    condition = frame_condition(inputs, *frames, small.config)
+    assert condition.shape == (len(capture), small.spec.components)
+    expression = expression_condition(inputs, capture.expression, capture.vertices)
+    np.testing.assert_array_equal(condition[:, :-POSE], expression)
+    pose = condition[capture.train][:, -POSE:]
+    np.testing.assert_allclose(pose.mean(0), 0, atol=0.05)
+    assert np.all((pose.std(0) > 0.9) & (pose.std(0) < 1.01))
+    field = dataclasses.replace(small.config.field, pose=False)
+    without = frame_condition(inputs, *frames, dataclasses.replace(small.config, field=field))
+    np.testing.assert_array_equal(without, expression)
+
+
+def test_without_sway_nothing_sways(small):
+    sway = np.random.default_rng(0).normal(size=(15, 4, 4, 2)).astype(np.float32)
+    capture = dataclasses.replace(small.capture, sway=sway)
+    _, arrays = prepare(capture, small.config)
+    np.testing.assert_array_equal(arrays["sway"], sway)
+    assert arrays["sway_predictor/weights"].shape == (24, 32)
+    surface = dataclasses.replace(small.config.surface, sway=False)
+    _, arrays = prepare(capture, dataclasses.replace(small.config, surface=surface))
+    assert arrays["sway"].shape == (15, 2, 2, 2) and not arrays["sway"].any()
 
 
 def test_components_are_no_more_than_the_frames_span():

@@ -49,7 +49,8 @@ def test_pictures_lower_for_a_tpu(small, variables, variant):
     request = {
         "K": frozen["K"], "head_to_camera": jnp.eye(4), "camera_from_own": jnp.eye(4),
         "own_head": jnp.zeros(3), "condition": jnp.zeros(small.spec.components),
-        "torso_motion": jnp.zeros((2, 3)), "torso_condition": torso_condition,
+        "sway": jnp.zeros((2, 2, 2)), "torso_motion": jnp.zeros((2, 3)),
+        "torso_condition": torso_condition,
         "background": jnp.zeros((height, width, 3)),
     }  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_golden_field(goldens):
             condition = model.region_condition(
                 jnp.asarray(golden.inputs["expression"]),
                 lips[:, None].astype(jnp.float32),
-                config=dataclasses.replace(field, expression_region="lips"),
+                config=dataclasses.replace(field, expression_region="lips", pose=False),
             )
             color, sigma, geometry = jax.jit(
                 lambda p, x, d, c, field=field, grid=grid: model.head_field(
@@ -148,7 +148,7 @@ def test_config_is_hashable_and_frozen():
 def test_the_condition_acts_where_its_region_says(region, elsewhere):
     expression = jnp.array([0.5, -2.0])
     share = jnp.array([[0.0], [1.0], [0.25]])
-    field = FieldConfig(expression_region=region)
+    field = FieldConfig(expression_region=region, pose=False)
     out = np.asarray(jax.jit(lambda e, s: model.region_condition(e, s, config=field))(
         expression, share
     ))
@@ -156,3 +156,12 @@ def test_the_condition_acts_where_its_region_says(region, elsewhere):
     for row, part in ((0, 0.0), (2, 0.25)):
         rest = expression if elsewhere is None else elsewhere
         np.testing.assert_allclose(out[row], part * expression + (1 - part) * rest, atol=1e-6)
+
+
+def test_the_head_s_pose_acts_where_expressions_do_not():
+    condition = jnp.concatenate([jnp.array([0.5, -2.0]), jnp.arange(1.0, 7.0)])
+    share = jnp.array([[0.0], [1.0], [0.25]])
+    out = model.region_condition(condition, share, config=FieldConfig())
+    assert model.pose_numbers(FieldConfig()) == 6
+    np.testing.assert_allclose(out[:, :2], share * condition[:2], atol=1e-6)
+    np.testing.assert_allclose(out[:, 2:], (1 - share) * condition[2:], atol=1e-6)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from jaxhead.geometry.cameras import pixel_rays
-from jaxhead.rendering import occupancy
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.systems.avatar import model, verbs
-from jaxhead.systems.avatar.rays import Rays, layered, render_head, torso_points
+from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, layered, render_head, torso_points
 from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.systems.avatar.surface import frame_geometry
 
@@ -20,7 +19,9 @@ SIZE = (64, 64)
 
 @pytest.fixture(scope="module")
 def asked(small):
-    return make_requests(RenderOptions(split="train"), small.spec, small.inputs, small.head)
+    return make_requests(
+        RenderOptions(split="train"), small.spec, small.inputs, small.head, small.config
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render)
         geometry = frame_geometry(vertices, frozen, config=config)[None]
         origins, directions = pixel_rays(frozen["K"], pose, pixels)
         rays = Rays(origins, directions, jnp.zeros(len(pixels), jnp.int32))
-        cells = occupancy.occupied_cells(grid)
+        frames = Frames(geometry, condition[None], asked.sway[index, None])
         head, _ = render_head(
-            params["head"], rays, geometry, condition[None], cells, frozen, None, config=config
+            params["head"], rays, frames, cell_kinds(grid, frozen), frozen, None, config=config
         )
         torso, alpha = model.torso_field(
             params["torso"], torso_points(pixels, motion, SIZE),
@@ -96,7 +97,7 @@ def test_the_background_shows_as_far_as_nobody_stands_before_it(small, asked, re
     )
     clear = make_requests(
         RenderOptions(split="train", background=Background(kind="transparent")),
-        small.spec, small.inputs, small.head,
+        small.spec, small.inputs, small.head, small.config,
     )  # fmt: skip
     np.testing.assert_array_equal(render(clear, 3)["rgb"], dark["rgb"])
 

@@ -9,12 +9,19 @@ import pytest
 
 from jaxhead.rendering import occupancy
 from jaxhead.systems.avatar.rays import (
+    EMPTY,
+    OCCUPIED,
+    SOLID,
+    Frames,
     Rays,
+    cell_kinds,
+    head_at,
     layered,
     place_samples,
     render_head,
     to_cube,
     torso_points,
+    without_sway,
 )
 from jaxhead.systems.avatar.surface import frame_geometry
 
@@ -37,8 +44,8 @@ def test_the_cube_keeps_proportions():
 @pytest.mark.parametrize("jittered", [False, True])
 def test_samples_lie_in_occupied_cells_only(config, jittered):
     sampling = dataclasses.replace(config.sampling, samples=16, segments=20)
-    cells = np.zeros((10, 10, 10), bool)
-    cells[:, :, 2:4] = cells[:, :, 7] = True  # z in [-0.06, -0.02] and [0.04, 0.06]
+    cells = np.zeros((10, 10, 10), np.int8)
+    cells[:, :, 2:4] = cells[:, :, 7] = OCCUPIED  # z in [-0.06, -0.02] and [0.04, 0.06]
     rays = straight_rays(np.linspace(-0.15, 0.15, 30))
     keys = jax.random.split(jax.random.key(0), 3) if jittered else None
     place = jax.jit(lambda k, r, c: place_samples(k, r, c, BOX, sampling))
@@ -53,8 +60,70 @@ def test_samples_lie_in_occupied_cells_only(config, jittered):
     np.testing.assert_allclose(delta[hit].sum(1), 0.06, atol=5e-3)
 
 
+def test_nothing_is_sampled_behind_a_solid_cell(config):
+    sampling = dataclasses.replace(config.sampling, samples=16, segments=20)
+    cells = np.full((10, 10, 10), OCCUPIED, np.int8)  # z from -0.1 to 0.1, seen from above
+    cells[:5, :, 6] = SOLID  # z in [0.02, 0.04] where x < 0
+    rays = straight_rays(np.array([-0.05, 0.05]))
+    t, delta = place_samples(None, rays, jnp.asarray(cells), BOX, sampling)
+    assert np.all(1 - np.asarray(t[0]) > 0.039) and np.asarray(t[1]).max() > 1.09
+    np.testing.assert_allclose(delta.sum(1), [0.06, 0.2], atol=5e-3)
+    cells[:5, :, 9] = SOLID
+    _, delta = place_samples(None, rays, jnp.asarray(cells), BOX, sampling)
+    np.testing.assert_allclose(delta.sum(1), [0.0, 0.2], atol=5e-3)
+
+
+def test_the_kinds_of_cells(small, variables):
+    grid, frozen = variables.state["occupancy"], small.frozen
+    kinds = np.asarray(jax.jit(cell_kinds)(grid, frozen))
+    solid = np.asarray(frozen["solid"])
+    assert kinds.dtype == np.int8 and set(np.unique(kinds)) <= {EMPTY, OCCUPIED, SOLID}
+    np.testing.assert_array_equal(kinds == SOLID, solid)
+    occupied = np.asarray(occupancy.occupied_cells(grid))
+    np.testing.assert_array_equal(kinds == OCCUPIED, occupied & ~solid)
+
+
+def test_sway_moves_points_in_the_plane_by_their_own_frame():
+    random = np.random.default_rng(0)
+    points = random.uniform(-0.1, 0.1, (40, 3)).astype(np.float32)
+    frame = random.integers(0, 2, 40)
+    box = np.array([[-0.1, -0.1], [0.1, 0.1]], np.float32)
+    # A shear is linear, so the lattice gives it exactly: x by y in frame 0, y by x in frame 1.
+    axis = np.linspace(-0.1, 0.1, 5)
+    sway = np.zeros((2, 5, 5, 2), np.float32)
+    sway[0, ..., 0], sway[1, ..., 1] = 0.2 * axis[:, None], 0.3 * axis
+    found = np.asarray(without_sway(jnp.asarray(points), sway, box, jnp.asarray(frame)))
+    expected = points.copy()
+    expected[frame == 0, 0] -= 0.2 * points[frame == 0, 1]
+    expected[frame == 1, 1] -= 0.3 * points[frame == 1, 0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_swaying_frame_shows_what_a_still_one_shows_elsewhere(small, variables):
+    config, frozen = small.config, dict(small.frozen)
+    params = variables.params["avatar"]["head"]
+    random = np.random.default_rng(1)
+    points = jnp.asarray(random.uniform(frozen["box"][0], frozen["box"][1], (60, 3)), jnp.float32)
+    shift = jnp.array([0.011, -0.007])
+    geometry = jax.jit(lambda v, f: frame_geometry(v, f, config=config))(
+        jnp.asarray(small.capture.vertices[3]), frozen
+    )
+    condition = jnp.zeros((1, small.spec.components))
+    ray = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape)
+
+    def at(points, shift):
+        sway = jnp.broadcast_to(shift, (1, 3, 3, 2))
+        frames = Frames(geometry[None], condition, sway)
+        return head_at(params, points, ray, jnp.zeros(60, jnp.int32), frames, frozen, config=config)
+
+    still = at(points, jnp.zeros(2))
+    moved = at(points + jnp.concatenate([shift, jnp.zeros(1)]), shift)
+    for a, b in zip(still, moved):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_jitter_belongs_to_the_part_of_its_key(config):
-    cells, rays = jnp.ones((4, 4, 4), bool), straight_rays(np.zeros(6))
+    cells, rays = jnp.full((4, 4, 4), OCCUPIED, jnp.int8), straight_rays(np.zeros(6))
     keys = jax.random.split(jax.random.key(1), 2)
     place = jax.jit(lambda k, r: place_samples(k, r, cells, BOX, config.sampling)[0])
     whole = place(keys, rays)
@@ -93,18 +162,19 @@ def test_layers_cover_each_other():
 def test_each_frame_of_a_batch_is_rendered_by_its_own_geometry(small, variables):
     config, frozen = small.config, small.frozen
     params = variables.params["avatar"]["head"]
-    cells = occupancy.occupied_cells(variables.state["occupancy"])
+    cells = cell_kinds(variables.state["occupancy"], frozen)
     centre = 0.5 * (frozen["box"][0] + frozen["box"][1])
     rays = straight_rays(np.linspace(-0.05, 0.05, 8), jnp.full(8, centre[1]))
     vertices = jnp.asarray(small.capture.vertices[[0, 8]])
-    conditions = jnp.array([[1.0, 0, 0, 0], [0, -2.0, 1, 0]])[:, : small.spec.components]
+    conditions = jax.random.normal(jax.random.key(2), (2, small.spec.components))
     keys = jax.random.split(jax.random.key(0), 2)
     make = jax.jit(lambda v, f: frame_geometry(v, f, config=config))
     geometry = jnp.stack([make(v, frozen) for v in vertices])
 
     @jax.jit
     def compiled(params, cells, frozen, rays, geometry, conditions, keys):
-        out = render_head(params, rays, geometry, conditions, cells, frozen, keys, config=config)
+        frames = Frames(geometry, conditions, small.inputs["sway"][: len(geometry)])
+        out = render_head(params, rays, frames, cells, frozen, keys, config=config)
         return jax.tree.leaves(out)[:3]
 
     def render(*what):

@@ -5,11 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxhead.captures.torso_predictor import TorsoPredictor, predict_torso
+from jaxhead.captures.pose_predictor import predictor_from_arrays
+from jaxhead.captures.sway_predictor import predict_sway
+from jaxhead.captures.torso_predictor import predict_torso
 from jaxhead.files.errors import InputError
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.systems.avatar import requests
-from jaxhead.systems.avatar.inputs import expression_condition
+from jaxhead.systems.avatar.inputs import frame_condition
+from jaxhead.systems.avatar.model import POSE
 from jaxhead.systems.avatar.requests import make_requests, orbit_pose, posed, transferred_poses
 
 
@@ -17,7 +20,7 @@ from jaxhead.systems.avatar.requests import make_requests, orbit_pose, posed, tr
 def ask(small):
     def make(inputs=None, **options):
         return make_requests(
-            RenderOptions(**options), small.spec, inputs or small.inputs, small.head
+            RenderOptions(**options), small.spec, inputs or small.inputs, small.head, small.config
         )
 
     return make
@@ -42,11 +45,6 @@ def camera_centre(pose):
     return -pose[:3, :3].T @ pose[:3, 3]
 
 
-def predictor(inputs):
-    names = [field.name for field in dataclasses.fields(TorsoPredictor)]
-    return TorsoPredictor(**{name: inputs[f"torso_predictor/{name}"] for name in names})
-
-
 def test_splits_and_frame_counts(ask, small):
     capture = small.capture
     for split, ids in (("train", capture.train), ("test", capture.test), ("all", range(15))):
@@ -54,9 +52,11 @@ def test_splits_and_frame_counts(ask, small):
         assert made.frame_ids.tolist() == list(ids)
         np.testing.assert_array_equal(made.head_to_camera, capture.head_to_camera[made.frame_ids])
         np.testing.assert_array_equal(made.vertices, capture.vertices[made.frame_ids])
-        expected = expression_condition(
-            small.inputs, capture.expression[made.frame_ids], made.vertices
+        expected = frame_condition(
+            small.inputs, capture.expression[made.frame_ids], made.vertices,
+            made.head_to_camera, small.config,
         )
+        expected[:, -POSE:] = np.clip(expected[:, -POSE:], -3, 3)
         np.testing.assert_allclose(made.condition, expected, atol=1e-5)
     assert ask(split="all", frames=4).frame_ids.tolist() == [0, 1, 2, 3]
     with pytest.raises(InputError, match="'test'"):
@@ -67,7 +67,8 @@ def test_neutral_is_the_template_without_expression(ask, small):
     made = ask(neutral=True)
     template = np.asarray(small.head.template)
     np.testing.assert_allclose(made.vertices, np.stack([template] * 3), atol=1e-6)
-    assert np.all(made.condition == made.condition[0]) and np.all(np.abs(made.condition) <= 3)
+    expression = made.condition[:, :-POSE]
+    assert np.all(expression == expression[0]) and np.all(np.abs(made.condition) <= 3)
     np.testing.assert_array_equal(made.head_to_camera, ask().head_to_camera)
     assert made.frame_ids.tolist() == small.capture.test.tolist()
 
@@ -154,7 +155,8 @@ def test_torso_is_measured_where_it_was_and_predicted_elsewhere(ask, small):
     known = np.ones(15, bool)
     known[13] = False
     inputs["torso_measured"] = known
-    guess = predict_torso(predictor(inputs), inputs["head_to_camera"])
+    predictor = predictor_from_arrays(inputs, "torso_predictor")
+    guess = predict_torso(predictor, inputs["head_to_camera"])
     made = ask(inputs=inputs)
     np.testing.assert_allclose(made.torso_motion[[0, 2]], inputs["torso_motion"][[12, 14]])
     np.testing.assert_allclose(made.torso_motion[1], guess[13], atol=1e-4)
@@ -165,6 +167,25 @@ def test_torso_is_measured_where_it_was_and_predicted_elsewhere(ask, small):
     # Far from all motion that was seen the condition stays near what was trained.
     inputs["torso_motion"] = inputs["torso_motion"] + 1000
     assert np.abs(ask(inputs=inputs).torso_condition).max() <= 4
+
+
+def test_sway_is_measured_where_a_frame_shows_what_it_showed(small, ask, driving):
+    inputs = dict(small.inputs)
+    random = np.random.default_rng(0)
+    inputs["sway"] = random.normal(size=(15, 4, 4, 2)).astype(np.float32)
+    centre = random.normal(size=32).astype(np.float32)
+    for name, value in (("weights", np.ones((24, 32))), ("centre", centre)):
+        inputs[f"sway_predictor/{name}"] = value
+    predictor = predictor_from_arrays(inputs, "sway_predictor")
+    guess = predict_sway(predictor, inputs["head_to_camera"])
+    for asked in ({}, {"view": (20.0, 0.0)}, {"neutral": True}):
+        np.testing.assert_array_equal(ask(inputs=inputs, **asked).sway, inputs["sway"][12:15])
+    np.testing.assert_array_equal(ask(inputs=inputs, torso="predicted").sway, guess[12:15])
+    played = ask(inputs=inputs, expression_from="there")
+    assert played.sway.shape == (30, 4, 4, 2)
+    np.testing.assert_array_equal(played.sway[0], guess[12])
+    moved = ask(inputs=inputs, pose_from="there")
+    np.testing.assert_array_equal(moved.sway, predict_sway(predictor, moved.own_poses))
 
 
 def test_size_scales_camera_torso_and_background(ask, small):
