@@ -19,10 +19,9 @@ from jaxhead.geometry.bvh import build_bvh, nearest_triangle
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.geometry.distances import PLANES, squared_distance, triangle_planes
 from jaxhead.rendering.integrate import composite, volume_weights
-from jaxhead.rendering.occupancy import occupied_cells
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import FieldConfig
-from jaxhead.systems.avatar.rays import Rays, place_samples, to_cube
+from jaxhead.systems.avatar.rays import Rays, cell_kinds, place_samples, to_cube
 from jaxhead.systems.avatar.surface import frame_geometry, to_canonical
 from jaxhead.systems.avatar.system import PLAYER
 from jaxhead.training.system import Shard
@@ -55,7 +54,7 @@ class Samples:
 
     batch: of the feed. rays: (n / samples) rays. keys: of the jitter, per frame.
     t, delta: (rays, samples). points, directions: (n, 3) head space. frame: (n,) int32.
-    canonical: (n, 3) in the cube of the hash grid. condition: (n, k).
+    canonical: (n, 3) in the cube of the hash grid. condition: (k, n).
     """
 
     batch: dict[str, Any]
@@ -85,7 +84,7 @@ def draw_samples(subject: Subject) -> Samples:
         owner = jnp.repeat(jnp.arange(sampling.frames), sampling.head_rays)
         rays = Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner)
         keys = jax.random.wrap_key_data(batch["jitter"])
-        cells = occupied_cells(state["occupancy"])
+        cells = cell_kinds(state["occupancy"], frozen)
         t, delta = place_samples(keys, rays, cells, frozen["box"], sampling)
         points = (rays.origins[:, None] + t[..., None] * rays.directions[:, None]).reshape(-1, 3)
         turned = jnp.repeat(rays.directions, sampling.samples, axis=0)
@@ -93,7 +92,7 @@ def draw_samples(subject: Subject) -> Samples:
         mapped, _ = to_canonical(points, turned, frame, batch["geometry"], frozen, config=config)
         cube = jnp.clip(to_cube(mapped, frozen["box"]), 0.0, 1.0)
         return Samples(
-            batch, rays, keys, t, delta, points, turned, frame, cube, batch["condition"][frame]
+            batch, rays, keys, t, delta, points, turned, frame, cube, batch["condition"][frame].T
         )
 
     return jax.jit(draw)(arrays, frozen, subject.variables().state)
@@ -256,7 +255,8 @@ def ray_paths(subject: Subject, samples: Samples) -> list[Path]:
     """Placing the samples of rays, and summing them up."""
     sampling = subject.config.sampling
     box = jnp.asarray(subject.frozen["box"])
-    cells = jax.jit(occupied_cells)(subject.variables().state["occupancy"])
+    state = subject.variables().state
+    cells = jax.jit(cell_kinds)(state["occupancy"], subject.frozen)
     sigma = 50.0 * jax.random.uniform(jax.random.key(1), samples.t.shape)
     rgb = jax.random.uniform(jax.random.key(2), (*samples.t.shape, 3))
     n = samples.t.size

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 LAGS = (0, 2, 5, 10)
+POSE = 6
+"""Numbers of a rigid pose: three of the turn, three of the place."""
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _BLOCKS = 5
 _LEAST_FRAMES = 4
@@ -43,6 +45,7 @@ def fit_pose_predictor(
     *,
     default: np.ndarray,
     miss: Callable[[np.ndarray], np.ndarray],
+    lags: tuple[int, ...] = LAGS,
 ) -> PosePredictor:
     """Predictor fitted on the frames marked `usable` (training frames with a measurement).
 
@@ -54,11 +57,12 @@ def fit_pose_predictor(
       usable: (N,) bool or int32 ids.
       default: (K,) what is predicted where nothing was measured.
       miss: from differences (n, K) to what counts of them (n, ...).
+      lags: frames back at which the pose is looked at, a prefix of `LAGS`.
     """
     ids = np.arange(len(head_to_camera))[usable]
     poses = np.asarray(head_to_camera, np.float64)
     origin = _mean_pose(poses[ids]) if len(ids) else poses[0]
-    features = pose_features(poses, origin)[ids]
+    features = pose_features(poses, origin, lags)[ids]
     targets = np.asarray(targets, np.float64)[ids]
     count = features.shape[1]
     if len(ids) < _LEAST_FRAMES:
@@ -88,20 +92,23 @@ def predict(predictor: PosePredictor, head_to_camera: np.ndarray) -> np.ndarray:
     Before its first frame the sequence is taken to have stood still. Features stay within three
     standard deviations of the training poses, beyond which a linear guess means nothing.
     """
+    lags = LAGS[: len(predictor.mean) // POSE]
     features = pose_features(
-        np.asarray(head_to_camera, np.float64), np.asarray(predictor.origin, np.float64)
+        np.asarray(head_to_camera, np.float64), np.asarray(predictor.origin, np.float64), lags
     )
     normal = (features - np.asarray(predictor.mean)) / np.asarray(predictor.spread)
     normal = np.clip(normal, -3.0, 3.0)
     return normal @ np.asarray(predictor.weights) + np.asarray(predictor.centre)
 
 
-def pose_features(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """(N, 24) turn (radians) and shift (shares of the distance) now and how they changed."""
+def pose_features(
+    poses: np.ndarray, origin: np.ndarray, lags: tuple[int, ...] = LAGS
+) -> np.ndarray:
+    """(N, 6 len(lags)) turn (radians) and shift (shares of the distance) and how they changed."""
     turn = Rotation.from_matrix(poses[:, :3, :3] @ origin[:3, :3].T).as_rotvec()
     shift = (poses[:, :3, 3] - origin[:3, 3]) / origin[2, 3]
     now = np.concatenate([turn, shift], 1)
-    past = [now[np.maximum(np.arange(len(now)) - lag, 0)] for lag in LAGS]
+    past = [now[np.maximum(np.arange(len(now)) - lag, 0)] for lag in lags]
     return np.concatenate([past[0], *(past[0] - earlier for earlier in past[1:])], 1)
 
 

@@ -27,8 +27,8 @@ class FieldConfig:
     finest_resolution: int = number(256, 1, 1 << 16)
     rule: str = choice("instant-ngp", ("instant-ngp", "torch-ngp"))
     hidden: int = number(64, 1, 1024)
-    density_layers: int = number(3, 1, 12)  # linear layers, the last one included
-    color_layers: int = number(3, 1, 12)
+    density_layers: int = number(2, 1, 12)  # linear layers, the last one included
+    color_layers: int = number(2, 1, 12)
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     expression_dims: int = number(8, 0, 256)  # principal components of the scores
     expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation

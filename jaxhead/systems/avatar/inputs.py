@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.format import Capture
-from jaxhead.captures.pose_predictor import pose_features, predictor_to_arrays
+from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
 from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.torso_predictor import fit_torso_predictor
 from jaxhead.captures.validate import MEASURED
@@ -28,7 +28,7 @@ from jaxhead.systems.avatar.hull import (
     shell_prior,
     solid_cells,
 )
-from jaxhead.systems.avatar.model import POSE, pose_numbers
+from jaxhead.systems.avatar.model import pose_numbers
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
@@ -289,7 +289,7 @@ def frame_condition(
 def _pose_features(inputs: dict[str, np.ndarray], poses: np.ndarray) -> np.ndarray:
     """(n, 6) turns and shifts from the training frames' mean pose."""
     origin = np.asarray(inputs["sway_predictor/origin"], np.float64)
-    return pose_features(np.asarray(poses, np.float64), origin)[:, :POSE]
+    return pose_features(np.asarray(poses, np.float64), origin, LAGS[:1])
 
 
 def torso_condition(

@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxhead.captures.pose_predictor import POSE
 from jaxhead.encodings.hash_grid import HashGridConfig, hash_rows, init_table
 from jaxhead.encodings.spherical_harmonics import sh
+from jaxhead.geometry.fusion import materialised
 from jaxhead.networks.mlp import BiasFreeMLP
 from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
 
 Params = dict[str, Any]
-POSE = 6
-"""Numbers of a rigid pose: three of the turn, three of the place."""
 
 
 @jax.custom_jvp
@@ -85,25 +85,29 @@ def pose_numbers(config: FieldConfig) -> int:
 def region_condition(
     condition: jax.Array, share: jax.Array, *, config: FieldConfig
 ) -> jax.Array:
-    """(n, k) condition by place: hair and neck that hang on expressions fit noise.
+    """(k, n) condition by place: hair and neck that hang on expressions fit noise.
 
     The head's pose counts where expressions do not: as a head turns, hair falls and is lit
     otherwise, while a face that hung on its pose would learn the clip's coincidences by heart.
 
     Args:
-      condition: (k,) or (n, k) expression coefficients, then the `pose_numbers` of the head's pose.
-      share: (n, 1) in [0, 1], how much a sample belongs to the region that expressions shape, of
+      condition: (b, k) expression coefficients, then the `pose_numbers` of the head's pose, of b
+        frames whose samples stand together, n / b each.
+      share: (n,) in [0, 1], how much a sample belongs to the region that expressions shape, of
         `hull.skin_volume`.
       config: `expression_region` "face" fades to the mean expression (zeros) elsewhere, "lips" is
         INSTA's rule (`region_condition` of its core: ones elsewhere), "everywhere" ignores `share`.
     """
-    condition = jnp.broadcast_to(condition, (len(share), condition.shape[-1]))
-    count = condition.shape[-1] - pose_numbers(config)
-    expression, pose = condition[:, :count], (1 - share) * condition[:, count:]
-    if config.expression_region != "everywhere":
+    # Stored: inside the networks' first operand every element would draw its frame's noise anew.
+    condition, share = materialised((condition.T, share.reshape(len(condition), -1)))
+    count = len(condition) - pose_numbers(config)
+    expression, pose = condition[:count, :, None], (1 - share) * condition[count:, :, None]
+    if config.expression_region == "everywhere":
+        expression = jnp.broadcast_to(expression, (count, *share.shape))
+    else:
         rest = 1.0 if config.expression_region == "lips" else 0.0
         expression = rest + share * (expression - rest)
-    return jnp.concatenate([expression, pose], axis=-1)
+    return jnp.concatenate([expression, pose]).reshape(-1, share.size)
 
 
 def head_field(
@@ -121,7 +125,7 @@ def head_field(
       params: of `init_head`.
       points: (n, 3) canonical points in the unit cube.
       directions: (n, 3) unit viewing directions in canonical space; colour alone depends on them.
-      condition: (n, k) of `region_condition`.
+      condition: (k, n) of `region_condition`.
       config: the field's.
       grid: the hash grid where it differs from the one of `config` (a converted checkpoint's).
 
@@ -131,7 +135,7 @@ def head_field(
     # A sample per column all the way: as the features come, and as the networks are fastest.
     features = hash_rows(params["tables"], points, grid or grid_config(config, config.rule))
     out = density_net(config).columns(
-        params["density"], jnp.concatenate([features, condition.T])
+        params["density"], jnp.concatenate([features, condition])
     )
     sigma = bounded_exp(out[0].astype(jnp.float32))
     geometry = out[1:]

@@ -116,7 +116,9 @@ def probe(
     middles = sampling.segment_centres(near, far, segments)
     points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
     kinds = occupancy.look_up(cells, points, box[0], box[1])
-    in_view = jnp.cumsum(kinds == SOLID, axis=-1) == 0
+    solid = kinds == SOLID
+    first = jnp.where(jnp.any(solid, axis=-1), jnp.argmax(solid, axis=-1), segments)
+    in_view = jnp.arange(segments) < first[:, None]
     return near, far, (kinds == OCCUPIED) & in_view
 
 
@@ -175,7 +177,7 @@ def head_at(
     params: Any, points: jax.Array, directions: jax.Array, frame: jax.Array, frames: Frames,
     frozen: Frozen, *, config: AvatarConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What the field gives at points (n, 3) of head space.
+    """What the field gives at points (n, 3) of head space; those of a frame stand together.
 
     Returns:
       colour (n, 3), density (n,) per metre, canonical points (n, 3) and `hull.skin_volume` (n, 3)
@@ -191,7 +193,7 @@ def head_at(
         params,
         jnp.clip(to_cube(points, box), 0.0, 1.0),
         directions,
-        model.region_condition(frames.condition[frame], skin[:, 2:], config=config.field),
+        model.region_condition(frames.condition, skin[:, 2], config=config.field),
         config=config.field,
     )
     return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points, skin

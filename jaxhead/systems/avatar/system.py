@@ -203,7 +203,7 @@ def refresh(
     grid, prior, box = variables.state["occupancy"], frozen["occupancy"], frozen["box"]
     side = jnp.max(box[1] - box[0])
     look, aside, face = jax.random.split(key, 3)
-    condition = jax.random.normal(face, (components,))
+    condition = jax.random.normal(face, (1, components))
 
     def thickness(points):
         reach = occupancy.look_up(frozen["reach"], points, box[0], box[1])
@@ -213,7 +213,7 @@ def refresh(
             jnp.clip(to_cube(moved, box), 0.0, 1.0),
             jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape),
             model.region_condition(
-                condition, lookup(frozen["skin"], points, frozen["surface_box"])[:, 2:],
+                condition, lookup(frozen["skin"], points, frozen["surface_box"])[:, 2],
                 config=config.field,
             ),
             config=config.field,

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxhead.captures.pose_predictor import POSE
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
@@ -17,7 +18,6 @@ from jaxhead.systems.avatar.inputs import (
     torso_condition,
     torso_parameters,
 )
-from jaxhead.systems.avatar.model import POSE
 
 
 def test_conditions_are_whitened_over_the_training_frames(small):
@@ -49,7 +49,7 @@ def test_without_sway_nothing_sways(small):
     capture = dataclasses.replace(small.capture, sway=sway)
     _, arrays = prepare(capture, small.config)
     np.testing.assert_array_equal(arrays["sway"], sway)
-    assert arrays["sway_predictor/weights"].shape == (24, 32)
+    assert arrays["sway_predictor/weights"].shape == (POSE, 32)
     surface = dataclasses.replace(small.config.surface, sway=False)
     _, arrays = prepare(capture, dataclasses.replace(small.config, surface=surface))
     assert arrays["sway"].shape == (15, 2, 2, 2) and not arrays["sway"].any()

@@ -47,8 +47,8 @@ def test_golden_field(goldens):
         lips = jnp.isin(golden.inputs["triangle"], jnp.asarray(golden.config["lips_triangles"]))
         with jax.default_matmul_precision("highest"):
             condition = model.region_condition(
-                jnp.asarray(golden.inputs["expression"]),
-                lips[:, None].astype(jnp.float32),
+                jnp.atleast_2d(golden.inputs["expression"]),
+                lips.astype(jnp.float32),
                 config=dataclasses.replace(field, expression_region="lips", pose=False),
             )
             color, sigma, geometry = jax.jit(
@@ -56,7 +56,7 @@ def test_golden_field(goldens):
                     p, x, d, c, config=field, grid=grid
                 )
             )(params, (x + bound) / (2 * bound), golden.inputs["directions"], condition)
-        outputs = {"condition": condition, "sigma": sigma, "color": color, "geometry": geometry}
+        outputs = {"condition": condition.T, "sigma": sigma, "color": color, "geometry": geometry}
         for name, value in outputs.items():
             goldens_reader.compare(f"{golden.name}/{name}", value, golden.outputs[name])
 
@@ -91,7 +91,7 @@ def test_density_does_not_depend_on_the_direction():
     params = model.init_head(jax.random.key(0), SMALL, 4)
     points = jax.random.uniform(jax.random.key(1), (7, 3))
     one, other = jax.random.normal(jax.random.key(2), (2, 7, 3))
-    condition = jnp.ones((7, 4))
+    condition = jnp.ones((4, 7))
 
     def field(directions):
         unit = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
@@ -117,7 +117,7 @@ def test_published_size_constructs_and_runs():
     assert 10e6 < entries < 40e6
     params = model.init_head(jax.random.key(0), config, 16)
     rgb, sigma, _ = model.head_field(
-        params, jnp.full((8, 3), 0.5), jnp.tile(jnp.array([0.0, 0, 1]), (8, 1)), jnp.ones((8, 16)),
+        params, jnp.full((8, 3), 0.5), jnp.tile(jnp.array([0.0, 0, 1]), (8, 1)), jnp.ones((16, 8)),
         config=config,
     )
     assert rgb.shape == (8, 3) and np.all(np.isfinite(sigma))
@@ -146,12 +146,13 @@ def test_config_is_hashable_and_frozen():
 
 @pytest.mark.parametrize("region, elsewhere", [("face", 0.0), ("lips", 1.0), ("everywhere", None)])
 def test_the_condition_acts_where_its_region_says(region, elsewhere):
-    expression = jnp.array([0.5, -2.0])
-    share = jnp.array([[0.0], [1.0], [0.25]])
+    expression = jnp.array([[0.5, -2.0]])
+    share = jnp.array([0.0, 1.0, 0.25])
     field = FieldConfig(expression_region=region, pose=False)
     out = np.asarray(jax.jit(lambda e, s: model.region_condition(e, s, config=field))(
         expression, share
-    ))
+    )).T
+    expression = expression[0]
     np.testing.assert_allclose(out[1], expression)
     for row, part in ((0, 0.0), (2, 0.25)):
         rest = expression if elsewhere is None else elsewhere
@@ -159,9 +160,19 @@ def test_the_condition_acts_where_its_region_says(region, elsewhere):
 
 
 def test_the_head_s_pose_acts_where_expressions_do_not():
-    condition = jnp.concatenate([jnp.array([0.5, -2.0]), jnp.arange(1.0, 7.0)])
+    condition = jnp.concatenate([jnp.array([0.5, -2.0]), jnp.arange(1.0, 7.0)])[None]
     share = jnp.array([[0.0], [1.0], [0.25]])
-    out = model.region_condition(condition, share, config=FieldConfig())
+    out = model.region_condition(condition, share[:, 0], config=FieldConfig()).T
     assert model.pose_numbers(FieldConfig()) == 6
-    np.testing.assert_allclose(out[:, :2], share * condition[:2], atol=1e-6)
-    np.testing.assert_allclose(out[:, 2:], (1 - share) * condition[2:], atol=1e-6)
+    np.testing.assert_allclose(out[:, :2], share * condition[:, :2], atol=1e-6)
+    np.testing.assert_allclose(out[:, 2:], (1 - share) * condition[:, 2:], atol=1e-6)
+
+
+def test_conditions_belong_to_the_samples_of_their_frame():
+    conditions = jax.random.normal(jax.random.key(0), (3, 9))
+    share = jax.random.uniform(jax.random.key(1), (12,))
+    whole = model.region_condition(conditions, share, config=FieldConfig())
+    for n in range(3):
+        part = slice(4 * n, 4 * n + 4)
+        alone = model.region_condition(conditions[n, None], share[part], config=FieldConfig())
+        np.testing.assert_array_equal(whole[:, part], alone)

@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxhead.captures.pose_predictor import predictor_from_arrays
+from jaxhead.captures.pose_predictor import POSE, predictor_from_arrays
 from jaxhead.captures.sway_predictor import predict_sway
 from jaxhead.captures.torso_predictor import predict_torso
 from jaxhead.files.errors import InputError
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.systems.avatar import requests
 from jaxhead.systems.avatar.inputs import frame_condition
-from jaxhead.systems.avatar.model import POSE
 from jaxhead.systems.avatar.requests import make_requests, orbit_pose, posed, transferred_poses
 
 
@@ -174,7 +173,7 @@ def test_sway_is_measured_where_a_frame_shows_what_it_showed(small, ask, driving
     random = np.random.default_rng(0)
     inputs["sway"] = random.normal(size=(15, 4, 4, 2)).astype(np.float32)
     centre = random.normal(size=32).astype(np.float32)
-    for name, value in (("weights", np.ones((24, 32))), ("centre", centre)):
+    for name, value in (("weights", np.ones((POSE, 32))), ("centre", centre)):
         inputs[f"sway_predictor/{name}"] = value
     predictor = predictor_from_arrays(inputs, "sway_predictor")
     guess = predict_sway(predictor, inputs["head_to_camera"])
