@@ -22,6 +22,9 @@ _WHAT = "sound (wav, flac) or a video (mp4, mov, mkv, webm, avi)"
 _MAX_SECONDS = 2 * 3600
 # Time stamps of sound jitter by their resolution; a larger step is a hole or an overlap.
 _JITTER = 0.05
+# Recorders go up to 768 kHz. A damaged header says anything up to 4 GHz, for which the resampler's
+# filter takes seconds and gigabytes.
+_STORED_RATES = (1000, 1_000_000)
 _BLOCK = 1 << 18
 
 
@@ -55,7 +58,7 @@ def read_audio(path: str | os.PathLike, *, rate: int = 16000) -> np.ndarray | No
         samples = _collect(media, rate)
     if not np.isfinite(samples).all():
         raise InputError(f"{path}: holds samples that are not finite")
-    return np.clip(samples, -1.0, 1.0)
+    return np.clip(samples, -1.0, 1.0, out=samples)  # two hours are half a gigabyte
 
 
 def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
@@ -140,6 +143,11 @@ def _resampled(media: Media, rate: int) -> Iterator[tuple[float | None, np.ndarr
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
     for frame in decoded_frames(media, stream):
         time = frame.time
+        if not _STORED_RATES[0] <= frame.sample_rate <= _STORED_RATES[1]:
+            raise InputError(
+                f"{media.path}: sound of {frame.sample_rate} samples per second, expected "
+                f"{_STORED_RATES[0]} to {_STORED_RATES[1]}"
+            )
         try:
             pieces = resampler.resample(frame)
         except Exception as error:

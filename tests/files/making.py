@@ -76,13 +76,21 @@ def clip(
 
 
 def mutated(data: bytes, seed: int) -> bytes:
-    """`data` with damage of one of four kinds, decided by the seed."""
+    """`data` with damage of one of six kinds, decided by the seed."""
     rng = np.random.default_rng(seed)
     result = bytearray(data)
-    kind = rng.integers(4)
+    kind = rng.integers(6)
+    first, last = sorted(rng.integers(0, len(data), 2))
     if kind == 3:
-        first, last = sorted(rng.integers(0, len(data), 2))
         return bytes(result[:first] + result[last:])
+    if kind == 4:  # a part is there twice
+        return bytes(result[:last] + result[first:])
+    if kind == 5:  # lengths and counts at the ends of their range
+        for _ in range(rng.integers(1, 6)):
+            word = [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000][rng.integers(4)]
+            place = rng.integers(0, max(1, len(data) - 4))
+            result[place : place + 4] = word.to_bytes(4, ["big", "little"][rng.integers(2)])
+        return bytes(result)
     low, high = [(0, len(data)), (0, min(len(data), 800)), (max(0, len(data) - 1500), len(data))][
         kind
     ]

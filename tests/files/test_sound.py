@@ -53,6 +53,15 @@ def test_other_rates_are_resampled(tmp_path, stored):
     assert np.abs(back[middle] - tone(len(back))[middle]).max() < 0.01
 
 
+@pytest.mark.parametrize("stored", [1, 999, 1_000_001, 453_000_832])
+def test_a_rate_that_no_recorder_has_is_refused(tmp_path, stored):
+    """The filter that resamples 453 MHz alone takes seconds."""
+    pytest.importorskip("av")
+    write_wav(tmp_path / "a.wav", tone(2000), stored)
+    with pytest.raises(InputError, match=f"sound of {stored} samples per second, expected 1000"):
+        read_audio(tmp_path / "a.wav")
+
+
 def test_float_wav_and_flac_are_read_and_nan_refused(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     pytest.importorskip("av")
