@@ -220,7 +220,7 @@ class CaptureWriter:
           extra: further JSON entries, e.g. figures of the tracking.
           split: (train, test) ids; `split_frames` of the status by default.
         """
-        arrays = typed(tracking)
+        arrays = typed(self.folder, tracking)
         check_shapes(self.folder, arrays, self._frames, head)
         train, test = split_frames(arrays["status"]) if split is None else split
         if not len(train):
@@ -272,8 +272,8 @@ def load_capture(path: str | os.PathLike) -> Capture:
     missing = sorted(set(KINDS) - set(arrays) - set(optional))
     if missing:
         raise InputError(f"{folder / 'tracking.npz'}: lacks {', '.join(missing)}")
-    head = head_from_arrays(read_npz(folder / "head.npz"))
-    arrays = typed(arrays)
+    head = head_from_arrays(read_npz(folder / "head.npz"), source=str(folder / "head.npz"))
+    arrays = typed(folder / "tracking.npz", arrays)
     check_shapes(folder / "tracking.npz", arrays, frames, head)
     size = (info["size"][0], info["size"][1])
     background = read_image(folder / "background.png")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhead.files.arrays import as_kind
 from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import HeadModel
@@ -42,7 +43,7 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def typed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def typed(where: pathlib.Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The tracking arrays, each of its kind; rows of a file stay there where they are of it."""
     still = {
         "sway": np.zeros((len(arrays["status"]), 2, 2, 2)),
@@ -54,7 +55,7 @@ def typed(arrays: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in KINDS.items():
         value = arrays[name]
         same = isinstance(value, RowFile) and value.dtype == kind
-        result[name] = value if same else np.asarray(value).astype(kind, copy=False)
+        result[name] = value if same else as_kind(value, kind, f"{where}: {name}")
     return result
 
 
@@ -63,7 +64,7 @@ def check_shapes(
 ) -> None:
     """Raise InputError unless every tracking array has its shape and is finite."""
     vertices = len(head.template)
-    names = len(head.expression_names) or arrays["expression"].shape[-1]
+    names = len(head.expression_names) or (*arrays["expression"].shape, 0)[1]
     marks = arrays["landmarks"].shape[1] if arrays["landmarks"].ndim == 3 else 0
     nodes = max(2, arrays["sway"].shape[1]) if arrays["sway"].ndim == 4 else 2
     expected = {
@@ -107,11 +108,11 @@ def check_digest(folder: pathlib.Path, name: str, expected: str | None) -> None:
 
 def frame_ids(folder: pathlib.Path, info: Mapping[str, Any], part: str) -> np.ndarray:
     """The int32 frame ids of `part` ("train" or "test")."""
-    ids = np.asarray(info["split"][part], np.int32).reshape(-1)
-    if ids.size and (ids.min() < 0 or ids.max() >= info["frames"]):
+    ids = info["split"][part]
+    if any(not 0 <= item < info["frames"] for item in ids):
         last = info["frames"] - 1
         raise InputError(f"{folder / 'capture.json'}: {part} frames outside 0..{last}")
-    return ids
+    return np.asarray(ids, np.int32).reshape(-1)
 
 
 def read_info(folder: pathlib.Path) -> dict[str, Any]:
@@ -158,4 +159,5 @@ def file_names(folder: pathlib.Path) -> list[str]:
 def capture_digest(files: Mapping[str, str]) -> str:
     """One digest for the capture; the overlay is for people and does not count."""
     lines = (f"{name} {files[name]}\n" for name in sorted(files) if name != "overlay.mp4")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    # Names that are not UTF-8 stand in the document as lone surrogates.
+    return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()

@@ -104,6 +104,28 @@ def _check_members(
             )
 
 
+def as_kind(value: np.ndarray, kind: np.typing.DTypeLike, what: str) -> np.ndarray:
+    """An array out of a file as the `kind` that the program computes with; its values stay.
+
+    Args:
+        value: any array.
+        kind: a float, an integer or the boolean dtype.
+        what: file and name of the array, for messages.
+
+    Raises:
+        InputError: not such numbers (fractions for an integer, text, dates), or out of its range.
+    """
+    value, kind = np.asarray(value), np.dtype(kind)
+    if value.dtype.kind not in ("fiub" if kind.kind == "f" else "iub"):
+        raise InputError(f"{what} has dtype {value.dtype}, expected {kind}")
+    if kind.kind in "iu" and value.size:
+        low, high = np.iinfo(kind).min, np.iinfo(kind).max
+        if value.min() < low or value.max() > high:
+            raise InputError(f"{what} has values {value.min()} to {value.max()}, expected {kind}")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which checks refuse
+        return value.astype(kind, copy=False)
+
+
 def write_npz(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray | RowFile], *, compress: bool = True
 ) -> None:

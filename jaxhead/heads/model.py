@@ -13,8 +13,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxhead.files.errors import InputError
+from jaxhead.heads.arrays import ARRAYS, model_arrays, skeleton_arrays
 
 Array = jax.Array | np.ndarray
 
@@ -182,7 +184,7 @@ def region_index(model: HeadModel, name: str) -> int:
 
 def head_to_arrays(model: HeadModel) -> dict[str, np.ndarray]:
     """Returns the model as named NumPy arrays without objects, ready for an npz file."""
-    arrays = {key: np.asarray(getattr(model, key)) for key in _ARRAYS}
+    arrays = {key: np.asarray(getattr(model, key)) for key in ARRAYS}
     arrays["name"] = np.array(model.name)
     arrays["expression_names"] = np.array(model.expression_names, dtype=np.str_)
     arrays["region_names"] = np.array(model.region_names, dtype=np.str_)
@@ -201,62 +203,24 @@ def head_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str = "head mo
       source: what an error names, usually the file.
 
     Raises:
-      InputError: an array is missing, or sizes or indices contradict each other.
+      InputError: an array is missing, of another kind or not finite, or sizes or indices
+        contradict each other.
     """
-    missing = [key for key in (*_ARRAYS, "name") if key not in arrays]
-    if missing:
-        raise InputError(f"{source}: array {missing[0]!r} is missing from the head model")
-    fields = {key: np.asarray(arrays[key], _ARRAYS[key]) for key in _ARRAYS}
-    count = len(fields["template"])
-    _check_sizes(fields, count, source)
-    skeleton = None
-    if "skeleton_parents" in arrays:
-        skeleton = Skeleton(
-            joint_regressor=np.asarray(arrays["skeleton_joint_regressor"], np.float32),
-            weights=np.asarray(arrays["skeleton_weights"], np.float32),
-            pose_basis=np.asarray(arrays["skeleton_pose_basis"], np.float32),
-            parents=tuple(int(parent) for parent in arrays["skeleton_parents"]),
-        )
+    fields = model_arrays(arrays, source)
+    joints = skeleton_arrays(arrays, len(fields["template"]), source)
+    if "name" not in arrays:
+        raise InputError(f"{source}: array 'name' is missing from the head model")
     return HeadModel(
         **fields,
-        skeleton=skeleton,
+        skeleton=None if joints is None else Skeleton(**joints),
         name=str(arrays["name"]),
-        expression_names=tuple(str(x) for x in arrays.get("expression_names", ())),
-        region_names=tuple(str(x) for x in arrays.get("region_names", REGIONS)),
+        expression_names=_names(arrays.get("expression_names", ())),
+        region_names=_names(arrays.get("region_names", REGIONS)),
     )
 
 
-_ARRAYS = {
-    "template": np.float32,
-    "faces": np.int32,
-    "identity_basis": np.float32,
-    "expression_basis": np.float32,
-    "uv": np.float32,
-    "regions": np.int32,
-    "landmark_faces": np.int32,
-    "landmark_weights": np.float32,
-}
-
-
-def _check_sizes(fields: Mapping[str, np.ndarray], count: int, source: str) -> None:
-    landmarks = len(fields["landmark_faces"])
-    expected = {
-        "template": (count, 3),
-        "faces": (len(fields["faces"]), 3),
-        "identity_basis": (len(fields["identity_basis"]), count, 3),
-        "expression_basis": (len(fields["expression_basis"]), count, 3),
-        "uv": (count, 2),
-        "regions": (count,),
-        "landmark_faces": (landmarks,),
-        "landmark_weights": (landmarks, 3),
-    }
-    for key, shape in expected.items():
-        if fields[key].shape != shape:
-            raise InputError(f"{source}: {key} has shape {fields[key].shape}, expected {shape}")
-    for key, limit in (("faces", count), ("landmark_faces", len(fields["faces"]))):
-        values = fields[key]
-        if values.size and (values.min() < 0 or values.max() >= limit):
-            raise InputError(f"{source}: {key} refers to {values.max()}, expected 0 to {limit - 1}")
+def _names(value: ArrayLike) -> tuple[str, ...]:
+    return tuple(str(name) for name in np.asarray(value).reshape(-1))
 
 
 def _combine(coefficients: Array, basis: Array, what: str) -> jax.Array:

@@ -1,11 +1,15 @@
 """The capture folder: round trip, validation, split."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+from files.making import mutated
 
 from jaxhead.captures.format import CaptureWriter, load_capture, split_frames
+from jaxhead.captures.validate import file_digest
+from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.errors import InputError
 from jaxhead.heads.model import HeadModel
 
@@ -145,6 +149,89 @@ def test_broken_json_is_refused(folder, text):
     (folder / "capture.json").write_text(text)
     with pytest.raises(InputError):
         load_capture(folder)
+
+
+NONSENSE = [
+    None, True, [], {}, "", "\ud800", "\0", "../../x", -1, 0, 1.5, 10**30, -(10**30), 1e308,
+    float("nan"), float("inf"), [[]], [[1], [2, 3]], ["0"], "x" * 70_000,
+]  # fmt: skip
+
+
+def with_nonsense(document, random):
+    """The document with one value or key, anywhere in it, replaced, removed or repeated."""
+    document = copy.deepcopy(document)
+    place = document
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = keys[random.integers(len(keys))]
+        inside = place[key]
+        if not (isinstance(inside, dict | list) and inside and random.integers(3)):
+            break
+        place = inside
+    kind = random.integers(4)
+    if kind == 0:
+        del place[key]
+    elif kind == 1 and isinstance(place, dict):
+        place["\ud800" + str(key)] = place.pop(key)
+    else:
+        place[key] = NONSENSE[random.integers(len(NONSENSE))]
+    return document
+
+
+def read_all(folder):
+    """Everything that training takes out of a capture."""
+    capture = load_capture(folder)
+    capture.audio()
+    for index in range(len(capture)):
+        capture.frame(index)
+        capture.masks(index)
+
+
+def refused(folder):
+    """Whether the capture was refused, in one line that names it; nothing else may be raised."""
+    try:
+        read_all(folder)
+    except InputError as error:
+        assert str(folder) in str(error) and "\n" not in str(error)
+        return True
+    return False
+
+
+def test_mutations_of_the_document_never_raise_anything_else(folder):
+    path = folder / "capture.json"
+    data = path.read_bytes()
+    seen = set()
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        if seed % 3:
+            text = json.dumps(with_nonsense(json.loads(data), random), indent=1)
+            path.write_text(text, encoding="utf-8")
+        else:
+            path.write_bytes(mutated(data, seed))
+        seen.add(refused(folder))
+    assert seen == {True, False}
+
+
+ARRAYS = [
+    np.float32(1), np.zeros(0), np.zeros((5, 0)), np.zeros((2, 2), complex), np.full((5,), np.nan),
+    np.array(["a", "b"]), np.array([b"\xff"]), np.full((5, 2), np.inf), np.full(5, 2**40),
+    np.full(5, -1), np.zeros((5, 4, 3), "M8[s]"), np.zeros(5, [("a", "f4")]), np.zeros((1,) * 32),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["tracking.npz", "head.npz"])
+def test_arrays_of_other_kinds_never_raise_anything_else(folder, name):
+    """As a capture made by hand holds them: the digest is right."""
+    arrays = read_npz(folder / name)
+    document = json.loads((folder / "capture.json").read_text())
+    free = {"name", "expression_names", "region_names", "torso_measured"}
+    for key in [*arrays, *(["skeleton_parents"] if name == "head.npz" else [])]:
+        for number, value in enumerate(ARRAYS):
+            write_npz(folder / name, {**arrays, key: value})
+            document["files"][name] = file_digest(folder / name)
+            (folder / "capture.json").write_text(json.dumps(document))
+            assert refused(folder) or key in free, (key, number)
 
 
 def test_a_folder_that_is_no_capture(tmp_path):
