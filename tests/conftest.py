@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 
 import pytest
@@ -34,6 +35,25 @@ def _folder(variable: str) -> pathlib.Path | None:
     value = os.environ.get(variable)
     path = pathlib.Path(value) if value else None
     return path if path is not None and path.is_dir() else None
+
+
+@pytest.fixture
+def unconnected(monkeypatch):
+    """A test in which no Python code can connect, send or listen; what native code does is not
+    seen.
+    """
+
+    class Guarded(socket.socket):
+        """Orbax's event loops wake themselves through a pair of sockets, which is no connection."""
+
+        def connect(self, *_):
+            raise AssertionError("a connection was opened")
+
+        connect_ex = bind = listen = sendto = connect
+
+    monkeypatch.setattr(socket, "socket", Guarded)
+    with pytest.raises(AssertionError):
+        socket.create_connection(("127.0.0.1", 9))
 
 
 @pytest.fixture(scope="session")

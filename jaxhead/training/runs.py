@@ -118,7 +118,7 @@ def load_run(path: str | pathlib.Path) -> Run:
     try:
         document = json.loads(file.read_bytes())
         kind, version = document.pop("format"), document.pop("version")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: not a {FORMAT} document ({error!r})") from error
     if kind != FORMAT or version != VERSION:
         raise InputError(f"{file}: format {kind!r} version {version!r}, "

@@ -62,7 +62,9 @@ def test_documents_of_another_kind_are_refused(tmp_path, change, words):
         runs.load_run(tmp_path / "r")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"format": "jaxhead-run"}'])
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "3", "null", '{"format": "jaxhead-run"}', "[" * 100_000,
+])  # fmt: skip
 def test_damaged_documents_are_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match="run.json") as error:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxhead.app.main import main
 from jaxhead.files.errors import InputError
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar import verbs
@@ -174,6 +175,18 @@ def test_a_render_without_its_capture_says_so(whole, tmp_path):
     stream = verbs.render_stream(out, RenderOptions())
     assert stream.capture is None and stream.audio is None
     assert any("gone" in note for note in stream.notes)
+
+
+def test_rendering_and_evaluating_connect_to_nothing_and_listen_nowhere(
+    learned, tmp_path, monkeypatch, unconnected
+):
+    """Also where the landmark model is missing: it is not fetched."""
+    pytest.importorskip("av")
+    for name in ("JAXHEAD_ASSETS", "JAXHEAD_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    assert main(["render", str(learned), "--out", str(tmp_path / "o.mp4"), "--frames", "2"]) == 0
+    assert main(["evaluate", str(learned), "--out", str(tmp_path / "scores")]) == 0
+    assert (tmp_path / "o.mp4").is_file() and (tmp_path / "scores" / "sheet.png").is_file()
 
 
 def test_the_largest_preset_can_be_built(small):
