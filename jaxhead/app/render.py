@@ -179,7 +179,9 @@ def _sound(stream: RenderStream, outputs: Outputs) -> tuple[np.ndarray | None, l
             )
     if samples is None:
         return None, notes
-    return np.pad(samples[:length], (0, max(0, length - len(samples)))), notes
+    missing = max(0, length - len(samples))
+    # An hour of sound is a quarter of a gigabyte: copied only where it is too short.
+    return (np.pad(samples, (0, missing)) if missing else samples[:length]), notes
 
 
 @contextlib.contextmanager

@@ -155,16 +155,15 @@ def audio_of_frames(
     """
     if samples is None:
         return None
-    parts = []
-    for position, frame in enumerate(frame_ids):
-        start = round((frame if frame >= 0 else position) * rate / fps)
-        stop = round(((frame if frame >= 0 else position) + 1) * rate / fps)
-        part = np.zeros(stop - start, np.float32)
-        if frame >= 0:
-            known = samples[start:stop]
-            part[: len(known)] = known
-        parts.append(part)
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    owners = [frame if frame >= 0 else position for position, frame in enumerate(frame_ids)]
+    spans = [(round(t * rate / fps), round((t + 1) * rate / fps)) for t in owners]
+    sound = np.zeros(sum(stop - start for start, stop in spans), np.float32)
+    place = 0
+    for frame, (start, stop) in zip(frame_ids, spans):
+        known = samples[start:stop] if frame >= 0 else samples[:0]
+        sound[place : place + len(known)] = known
+        place += stop - start
+    return sound
 
 
 def _resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,5 +1,9 @@
 """Writing a stream of pictures: video with sound, PNG sequences with alpha, meshes."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -11,6 +15,7 @@ from jaxhead.files.errors import InputError
 from jaxhead.files.images import read_image
 from jaxhead.rendering.requests import RenderStream
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZE, COUNT, RATE = (48, 64), 10, 16000
 
 
@@ -119,6 +124,55 @@ def test_a_silent_stream_stays_silent(tmp_path):
 
     write_stream(_stream(audio=False), Outputs(str(tmp_path / "o.mp4"), "mp4"))
     assert not probe(tmp_path / "o.mp4").has_audio
+
+
+LONG = """
+import sys
+import av, numpy as np
+import jaxhead.files.video_writer
+from jaxhead.app.render import Outputs, write_stream
+from jaxhead.rendering.requests import RenderStream
+
+def memory():  # kB; ru_maxrss would be at least that of the process that started this
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+minutes, fps, size = 10, 10, (48, 48)
+count = 60 * fps * minutes
+sound = 0.01 * np.random.default_rng(0).standard_normal(count * 16000 // fps, np.float32)
+resident = [memory()]
+
+def frames():
+    alpha = np.ones(size, np.float32)
+    for index in range(count):
+        if index % (60 * fps) == 0:
+            resident.append(memory())
+        shade = np.full((*size, 3), index % 50 / 50, np.float32)
+        yield {"rgb": shade, "alpha": alpha, "depth": alpha}
+
+stream = RenderStream(
+    frames=frames(), frame_ids=range(count), fps=fps, size=size, count=count, audio=sound
+)
+write_stream(stream, Outputs(sys.argv[1], "mp4"))
+print(*resident[:3], max(*resident, memory()), file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc/self/status")
+def test_ten_minutes_take_the_memory_of_one(tmp_path):
+    """Their sound is held once, 38 MB; their pictures would be 41 MB as bytes."""
+    pytest.importorskip("av")
+    from jaxhead.files.video import probe
+
+    command = [sys.executable, "-c", LONG, str(tmp_path / "o.mp4")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    before, begun, minute, most = map(int, done.stderr.splitlines()[-1].split())
+    assert begun - before < 20_000, f"the sound is copied: {done.stderr}"
+    assert most - minute < 20_000, f"pictures or sound pile up: {done.stderr}"
+    info = probe(tmp_path / "o.mp4")
+    assert (info.frames, info.has_audio) == (6000, True)
+    assert info.duration == pytest.approx(600)
 
 
 def test_straight_alpha_undoes_the_premultiplication():

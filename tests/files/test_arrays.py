@@ -87,6 +87,19 @@ def test_hostile_archives_are_refused(tmp_path, members, message):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["../a", "/a", "../../../../../tmp/a", "a/../../b", "C:\\a", "~/a", "a\nb", "x" * 300]
+)
+def test_names_inside_an_archive_are_names(tmp_path, name, monkeypatch):
+    """Nothing is unpacked, so nothing can be written outside: a name is a key."""
+    (tmp_path / "in" / "there").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in" / "there")
+    path = archive("a.npz", [(f"{name}.npy", header((0,)))])
+    before = sorted(tmp_path.rglob("*"))
+    assert list(read_npz(path)) == [name]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_sum_is_bounded_before_reading(tmp_path):
     write_npz(tmp_path / "a.npz", {"a": np.zeros(1000, np.uint8), "b": np.zeros(1000, np.uint8)})
     assert len(read_npz(tmp_path / "a.npz", max_bytes=2000)) == 2

@@ -18,11 +18,21 @@ ATTRIBUTES = {
     ("marshal", "loads"),
     ("shelve", "open"),
 }
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code"}
+# Unpacking writes wherever the names in an archive lead.
+METHODS = {"extract", "extractall", "unpack_archive"}
 
 
 def offences(source: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in MODULES or tuple(name.split(".")) in ATTRIBUTES:
+                found.append(f"import of {name} in line {node.lineno}")
+                break
         if not isinstance(node, ast.Call):
             continue
         function = node.func
@@ -31,6 +41,8 @@ def offences(source: str) -> list[str]:
         if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
             if (function.value.id, function.attr) in ATTRIBUTES:
                 found.append(f"{function.value.id}.{function.attr} in line {node.lineno}")
+        if isinstance(function, ast.Attribute) and function.attr in METHODS:
+            found.append(f"{function.attr} in line {node.lineno}")
         for keyword in node.keywords:
             on = isinstance(keyword.value, ast.Constant) and keyword.value.value is not False
             if keyword.arg in ("shell", "allow_pickle") and on:
@@ -40,6 +52,8 @@ def offences(source: str) -> list[str]:
 
 def test_the_search_finds_what_it_looks_for():
     bad = ["eval('1')", "os.system('ls')", "np.load(f, allow_pickle=True)", "run('x', shell=True)"]
+    bad += ["import pickle as p", "from os import system", "from pickle import loads"]
+    bad += ["zipfile.ZipFile(f).extractall('out')", "import os, dill"]
     assert all(len(offences(line)) == 1 for line in bad)
     assert offences("np.load(f, allow_pickle=False)\njax.jit(f).lower(x).compile()") == []
 
