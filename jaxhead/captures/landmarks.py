@@ -18,6 +18,7 @@ import numpy as np
 from jaxhead.files.assets import find_asset
 from jaxhead.files.errors import InputError
 from jaxhead.files.native import capture_native_output
+from jaxhead.files.offline import without_reports
 
 LANDMARKS = 478
 SCORES = 52
@@ -61,7 +62,8 @@ class Landmarker:
         self.names: tuple[str, ...] = ()
         self._video = video
         self._clock = 0
-        with native_call(model):
+        with contextlib.ExitStack() as stack, native_call(model):
+            stack.enter_context(without_reports())
             self._mp, vision, options = import_mediapipe()
             mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
             self._landmarker = vision.FaceLandmarker.create_from_options(
@@ -73,12 +75,13 @@ class Landmarker:
                     output_facial_transformation_matrixes=True,
                 )
             )
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Landmarker:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        with capture_native_output():
+        with self._open, capture_native_output():
             self._landmarker.close()
 
     def detect(self, frame: np.ndarray) -> list[Face]:
@@ -113,7 +116,8 @@ class PersonSegmenter:
 
     def __init__(self, assets: str | os.PathLike | None = None):
         model = find_asset("selfie_segmentation", assets)
-        with native_call(model):
+        with contextlib.ExitStack() as stack, native_call(model):
+            stack.enter_context(without_reports())
             self._mp, vision, options = import_mediapipe()
             self._segmenter = vision.ImageSegmenter.create_from_options(
                 vision.ImageSegmenterOptions(
@@ -122,12 +126,13 @@ class PersonSegmenter:
                     output_confidence_masks=True,
                 )
             )
+            self._open = stack.pop_all()
 
     def __enter__(self) -> PersonSegmenter:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        with capture_native_output():
+        with self._open, capture_native_output():
             self._segmenter.close()
 
     def confidence(self, picture: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from PIL import Image
 from jaxhead.captures.format import load_capture
 from jaxhead.captures.synthetic import load_truth, synthesize
 from jaxhead.files.errors import InputError
+from jaxhead.files.offline import without_reports
 
 SIZE = 96
 
@@ -122,7 +123,7 @@ def test_the_landmark_model_finds_the_face(folder, assets):
     )
     truth = load_truth(folder)
     pictures = [load_capture(folder).frame(0), *truth.frames]
-    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+    with without_reports(), vision.FaceLandmarker.create_from_options(options) as landmarker:
         for picture in pictures:
             # The detector expects faces of more than a few dozen pixels.
             large = np.asarray(
