@@ -27,8 +27,12 @@ def start(run, *flags, cache):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process, timeout=120):
-    out, error = process.communicate(timeout=timeout)
+def finish(process, timeout=600):
+    """Exit code and output; the time is for a hang, a busy machine takes minutes over seconds."""
+    try:
+        out, error = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
     return process.returncode, out, error
 
 
