@@ -46,7 +46,7 @@ def file_digest(path: str | os.PathLike) -> str:
 def typed(where: pathlib.Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The tracking arrays, each of its kind; rows of a file stay there where they are of it."""
     still = {
-        "sway": np.zeros((len(arrays["status"]), 2, 2, 2)),
+        "sway": np.zeros((np.size(arrays["status"]), 2, 2, 2)),
         "sway_box": np.array([[-1.0, -1.0], [1.0, 1.0]]),
     }
     if not any(name in arrays for name in OPTIONAL):
