@@ -85,7 +85,9 @@ def draw_samples(subject: Subject) -> Samples:
         rays = Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner)
         keys = jax.random.wrap_key_data(batch["jitter"])
         cells = cell_kinds(state["occupancy"], frozen)
-        t, delta = place_samples(keys, rays, cells, frozen["box"], sampling)
+        t, delta = place_samples(
+            keys, rays, jnp.zeros((1, 2)), cells, frozen["box"], sampling
+        )
         points = (rays.origins[:, None] + t[..., None] * rays.directions[:, None]).reshape(-1, 3)
         turned = jnp.repeat(rays.directions, sampling.samples, axis=0)
         frame = jnp.repeat(owner, sampling.samples)
@@ -260,7 +262,10 @@ def ray_paths(subject: Subject, samples: Samples) -> list[Path]:
     sigma = 50.0 * jax.random.uniform(jax.random.key(1), samples.t.shape)
     rgb = jax.random.uniform(jax.random.key(2), (*samples.t.shape, 3))
     n = samples.t.size
-    place = jax.jit(lambda keys, rays, cells, box: place_samples(keys, rays, cells, box, sampling))
+    still = jnp.zeros((1, 2))
+    place = jax.jit(
+        lambda keys, rays, cells, box: place_samples(keys, rays, still, cells, box, sampling)
+    )
     weigh = jax.jit(lambda s, c, t, d: composite(volume_weights(s, d), c, t))
 
     def total(parts, t, delta):

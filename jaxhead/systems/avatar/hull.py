@@ -16,12 +16,32 @@ REACH = {"face": (0.01, 0.006), "lips": (0.008, 0.012), "eyes": (0.008, 0.008),
          "mouth": (0.02, 0.03), "teeth": (0.02, 0.03), "neck": (0.08, 0.05)}
 """Metres outside and inside the surface by region; a fringe or glasses stand off the face."""
 ELSEWHERE = (0.08, 0.06)
+EXTREMES = 6
+"""Frames beside the template whose shells count: those farthest from it and from each other."""
 SKIN = ("face", "lips", "eyes")
 MOVED = {"face": (*SKIN, "mouth", "teeth"), "lips": ("lips", "mouth", "teeth")}
 """Regions whose looks follow the expression, by `field.expression_region`."""
 _FADE = (0.02, 0.05)
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
+
+
+def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with a fourth channel, where the head's field may show, and that region's box.
+
+    Args:
+      masks: (H, W, 3) uint8 person, head, torso.
+
+    Returns:
+      (H, W, 4) uint8; (4,) float32 x0, y0, x1, y1 in pixels.
+    """
+    reach = max(3, round(0.05 * max(masks.shape[:2])) | 1)
+    near = ndimage.maximum_filter(masks[..., 1], reach) > 12
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    box = np.array([0, 0, masks.shape[1], masks.shape[0]], np.float32)
+    if len(rows):
+        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    return np.concatenate([masks, 255 * near[..., None].astype(np.uint8)], -1), box
 
 
 def occupancy_prior(
@@ -31,6 +51,8 @@ def occupancy_prior(
     head_to_camera: np.ndarray,
     regions: list[np.ndarray],
     size: tuple[int, int],
+    sway: np.ndarray,
+    sway_box: np.ndarray,
 ) -> np.ndarray:
     """(r, r, r) bool, x y z: cells of the box that (nearly) all silhouettes allow.
 
@@ -40,6 +62,7 @@ def occupancy_prior(
       K: (3, 3) pixels; head_to_camera: (n, 4, 4).
       regions: n pictures (H, W) bool in which the head's field may show.
       size: (H, W) of the pictures.
+      sway: (n, G, G, 2) metres; sway_box: (2, 2) metres: a frame shows a cell where it swayed to.
 
     A cell that a frame does not see counts as allowed by it.
     """
@@ -48,8 +71,13 @@ def occupancy_prior(
     points = box[0] + np.stack([x, y, z], -1).reshape(-1, 3) * (box[1] - box[0])
     votes = np.zeros(len(points), np.float32)
     height, width = size
-    for pose, region in zip(head_to_camera, regions):
-        camera = points @ pose[:3, :3].T + pose[:3, 3]
+    nodes = sway.shape[1]
+    place = (points[:, 1::-1] - sway_box[0, ::-1]) / (sway_box[1] - sway_box[0])[::-1] * (nodes - 1)
+    for pose, region, shifts in zip(head_to_camera, regions, sway):
+        moved = points.copy()
+        for k in range(2):
+            moved[:, k] += ndimage.map_coordinates(shifts[..., k], place.T, order=1, mode="nearest")
+        camera = moved @ pose[:3, :3].T + pose[:3, 3]
         depth = np.maximum(camera[:, 2], 1e-6)
         u = K[0, 0] * camera[:, 0] / depth + K[0, 2]
         v = K[1, 1] * camera[:, 1] / depth + K[1, 2]
@@ -137,6 +165,33 @@ def shell_prior(
     limit = reach[regions[faces]].max(1)[triangle]
     limit = np.where(side >= 0, limit[:, 0], limit[:, 1])
     return (distance <= limit + 0.5 * cell).reshape((resolution,) * 3)
+
+
+def posed_shell(
+    box: np.ndarray,
+    resolution: int,
+    template: np.ndarray,
+    posed: np.ndarray,
+    faces: np.ndarray,
+    regions: np.ndarray,
+    names: tuple[str, ...],
+) -> np.ndarray:
+    """(r, r, r) bool: `shell_prior` of the template or of one of the frames that differ most.
+
+    Cells are looked up where a frame's surface is, which an open mouth carries out of the
+    template's shell.
+
+    Args:
+      box, resolution, faces, regions, names: see `shell_prior`.
+      template: (V, 3) metres; posed: (n, V, 3) of the training frames.
+    """
+    shell = shell_prior(box, resolution, template, faces, regions, names)
+    distance = np.abs(posed - template).max((1, 2))
+    for _ in range(min(EXTREMES, len(posed))):
+        farthest = posed[distance.argmax()]
+        shell |= shell_prior(box, resolution, farthest, faces, regions, names)
+        distance = np.minimum(distance, np.abs(posed - farthest).max((1, 2)))
+    return shell
 
 
 def solid_cells(shell: np.ndarray) -> np.ndarray:

@@ -24,8 +24,9 @@ from jaxhead.systems.avatar.hull import (
     MOST_FRAMES,
     SKIN,
     occupancy_prior,
+    posed_shell,
     reach_grid,
-    shell_prior,
+    region_masks,
     solid_cells,
 )
 from jaxhead.systems.avatar.model import pose_numbers
@@ -184,6 +185,8 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         capture.head_to_camera[some],
         [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
         capture.size,
+        arrays["sway"][some],
+        capture.sway_box,
     )
     arrays["reach"] = reach_grid(
         box,
@@ -193,10 +196,11 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
     )
     arrays["solid"] = np.zeros_like(arrays["occupancy"])
     if config.surface.shell:
-        shell = shell_prior(
+        shell = posed_shell(
             box,
             config.sampling.occupancy_resolution,
             np.asarray(capture.head.template),
+            capture.vertices[train],
             np.asarray(capture.head.faces),
             np.asarray(capture.head.regions),
             capture.head.region_names,
@@ -229,26 +233,6 @@ def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]
 
 def _corners(box: np.ndarray):
     return tuple(tuple(float(x) for x in corner) for corner in box)
-
-
-def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Masks with a fourth channel, where the head's field may show, and that region's box.
-
-    Args:
-      masks: (H, W, 3) uint8 person, head, torso.
-
-    Returns:
-      (H, W, 4) uint8; (4,) float32 x0, y0, x1, y1 in pixels.
-    """
-    from scipy import ndimage
-
-    reach = max(3, round(0.05 * max(masks.shape[:2])) | 1)
-    near = ndimage.maximum_filter(masks[..., 1], reach) > 12
-    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-    box = np.array([0, 0, masks.shape[1], masks.shape[0]], np.float32)
-    if len(rows):
-        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    return np.concatenate([masks, 255 * near[..., None].astype(np.uint8)], -1), box
 
 
 def skin_vertices(regions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

@@ -19,6 +19,7 @@ from jaxhead.systems.avatar.rays import (
     Rays,
     cell_kinds,
     layered,
+    ray_sway,
     render_head,
     torso_points,
 )
@@ -96,35 +97,35 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
     """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
     count, box = len(origins), frozen["box"]
     cells = cell_kinds(state["occupancy"], frozen)
-    hit = _may_hit(origins, directions, cells, box, config.sampling.segments)
+    frames = Frames(request["geometry"][None], request["condition"][None], request["sway"][None])
+    rays = Rays(origins, directions, jnp.zeros((count,), jnp.int32))
+    hit = _may_hit(rays, ray_sway(rays, frames, frozen), cells, box, config.sampling.segments)
     order = jnp.argsort(~hit, stable=True)
     padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
     chunks = (jnp.sum(hit) + CHUNK - 1) // CHUNK
 
     def body(i, out):
-        rays = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
-        at = jnp.minimum(rays, count - 1)
+        chunk = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
+        at = jnp.minimum(chunk, count - 1)
         part, _ = render_head(
-            params,
-            Rays(origins[at], directions[at], jnp.zeros((CHUNK,), jnp.int32)),
-            Frames(request["geometry"][None], request["condition"][None], request["sway"][None]),
-            cells, frozen, None, config=config,
+            params, jax.tree.map(lambda x: x[at], rays), frames, cells, frozen, None, config=config
         )
-        return jax.tree.map(lambda whole, new: whole.at[rays].set(new, mode="drop"), out, part)
+        return jax.tree.map(lambda whole, new: whole.at[chunk].set(new, mode="drop"), out, part)
 
     nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
     return jax.lax.fori_loop(0, chunks, body, nothing)
 
 
-def _may_hit(origins, directions, cells, box, segments):
+def _may_hit(rays, shift, cells, box, segments):
     """(n,) bool: whether a ray has an occupied cell on its way through the box."""
-    near, far, _ = sampling.ray_box(origins, directions, box[0], box[1])
+    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
     step = (far - near) / segments
+    origins = jnp.concatenate([rays.origins[:, :2] - shift, rays.origins[:, 2:]], axis=-1)
 
     def test(hit, i):
-        points = origins + (near + (i + 0.5) * step)[:, None] * directions
+        points = origins + (near + (i + 0.5) * step)[:, None] * rays.directions
         seen = occupancy.look_up(cells, points, box[0], box[1])
         return hit | ((seen == OCCUPIED) & (step > 0)), None
 
-    start = jnp.zeros((len(origins),), bool)
+    start = jnp.zeros((len(near),), bool)
     return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]

@@ -76,13 +76,14 @@ def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
 
 
 def place_samples(
-    keys: jax.Array | None, rays: Rays, cells: jax.Array, box: jax.Array, config: SamplingConfig
+    keys: jax.Array | None, rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array,
+    config: SamplingConfig,
 ) -> tuple[jax.Array, jax.Array]:
     """Samples over the occupied parts of rays.
 
     Args:
       keys: (b,) typed keys, one per b-th part of the rays in order; None for no jitter.
-      rays: n rays.
+      rays: n rays; shift: (n, 2) of `ray_sway`.
       cells: (r, r, r) int8 of `cell_kinds`.
       box: (2, 3) metres.
       config: numbers of samples and of segments.
@@ -90,7 +91,7 @@ def place_samples(
     Returns:
       t (n, samples) ascending, metres; delta (n, samples) metres, 0 on rays that meet nothing.
     """
-    near, far, profile = probe(rays, cells, box, config.segments)
+    near, far, profile = probe(rays, shift, cells, box, config.segments)
     if keys is None:
         return sampling.place_by_profile(None, near, far, profile, config.samples)
     parts = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (near, far, profile)]
@@ -100,13 +101,26 @@ def place_samples(
     return t.reshape(-1, config.samples), delta.reshape(-1, config.samples)
 
 
+def ray_sway(rays: Rays, frames: Frames, frozen: Frozen) -> jax.Array:
+    """(n, 2) metres: how far what rays meet has swayed.
+
+    Read off where a ray is half-way through the box, which is enough to find its cells.
+    """
+    near, far, _ = sampling.ray_box(
+        rays.origins, rays.directions, frozen["box"][0], frozen["box"][1]
+    )
+    middle = rays.origins + 0.5 * (near + far)[:, None] * rays.directions
+    return lookup_lattice(frames.sway, middle[:, :2], frozen["sway_box"], rays.frame)
+
+
 def probe(
-    rays: Rays, cells: jax.Array, box: jax.Array, segments: int
+    rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array, segments: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Where rays are inside the box, and which of their segments are occupied and in view.
 
     Args:
-      rays: n rays; cells: (r, r, r) int8 of `cell_kinds`; box: (2, 3) metres.
+      rays: n rays; shift: (n, 2) of `ray_sway`.
+      cells: (r, r, r) int8 of `cell_kinds`; box: (2, 3) metres.
       segments: pieces that a ray's way through the box is cut into.
 
     Returns:
@@ -114,12 +128,17 @@ def probe(
     """
     near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
     middles = sampling.segment_centres(near, far, segments)
-    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
+    points = _unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
     kinds = occupancy.look_up(cells, points, box[0], box[1])
     solid = kinds == SOLID
     first = jnp.where(jnp.any(solid, axis=-1), jnp.argmax(solid, axis=-1), segments)
     in_view = jnp.arange(segments) < first[:, None]
     return near, far, (kinds == OCCUPIED) & in_view
+
+
+def _unswayed(points: jax.Array, shift: jax.Array) -> jax.Array:
+    """(n, 3) points without their shift (n, 2) in x and y."""
+    return jnp.concatenate([points[:, :2] - shift, points[:, 2:]], axis=-1)
 
 
 def cell_kinds(grid: occupancy.OccupancyGrid, frozen: Frozen) -> jax.Array:
@@ -154,7 +173,8 @@ def render_head(
       samples behind them.
     """
     count = config.sampling.samples
-    t, delta = place_samples(keys, rays, cells, frozen["box"], config.sampling)
+    shift = ray_sway(rays, frames, frozen)
+    t, delta = place_samples(keys, rays, shift, cells, frozen["box"], config.sampling)
     points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
     rgb, sigma, canonical, skin = head_at(
         params,
@@ -209,10 +229,7 @@ def without_sway(
       sway: (b, G, G, 2) metres; box: (2, 2) metres, its first and last node.
       frame: (n,) int32 in [0, b).
     """
-    shift = lookup_lattice(sway, points[:, :2], box, frame)
-    return jnp.stack(
-        [points[:, 0] - shift[:, 0], points[:, 1] - shift[:, 1], points[:, 2]], axis=-1
-    )
+    return _unswayed(points, lookup_lattice(sway, points[:, :2], box, frame))
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:

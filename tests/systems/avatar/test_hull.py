@@ -22,13 +22,18 @@ def centres(resolution):
     return BOX[0] + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) * (BOX[1] - BOX[0])
 
 
+def silhouettes(poses, regions, shift=(0.0, 0.0)):
+    sway = np.broadcast_to(np.asarray(shift), (len(poses), 3, 3, 2))
+    return occupancy_prior(BOX, R, K, poses, regions, (64, 64), sway, BOX[:, :2])
+
+
 def test_silhouettes_carve():
     everything, nothing = np.ones((64, 64), bool), np.zeros((64, 64), bool)
     left = everything.copy()
     left[:, 32:] = False
 
     def prior(regions, pose=FRONT):
-        return occupancy_prior(BOX, R, K, np.stack([pose] * len(regions)), regions, (64, 64))
+        return silhouettes(np.stack([pose] * len(regions)), regions)
 
     assert prior([everything]).all()
     assert not prior([nothing]).any()
@@ -41,11 +46,21 @@ def test_silhouettes_carve():
     assert prior([nothing], behind).all()
 
 
+def test_a_cell_is_looked_for_where_it_swayed_to():
+    left = np.ones((64, 64), bool)
+    left[:, 32:] = False
+    poses = FRONT[None]
+    x = centres(R)[..., 0]
+    # What stands left of -0.05 at rest is left of 0 where all is 0.05 to the right.
+    swayed = silhouettes(poses, [left], (0.05, 0.0))
+    assert swayed[x < -0.05].all() and not swayed[x > -0.05 + 2 * 0.2 / R].any()
+
+
 def test_a_frame_in_twenty_may_err():
     everything, nothing = np.ones((64, 64), bool), np.zeros((64, 64), bool)
     poses = np.stack([FRONT] * 40)
-    assert occupancy_prior(BOX, R, K, poses, [nothing] + [everything] * 39, (64, 64)).all()
-    assert not occupancy_prior(BOX, R, K, poses, [nothing] * 4 + [everything] * 36, (64, 64)).any()
+    assert silhouettes(poses, [nothing] + [everything] * 39).all()
+    assert not silhouettes(poses, [nothing] * 4 + [everything] * 36).any()
 
 
 def test_the_shell_reaches_as_far_as_its_region():
@@ -69,6 +84,24 @@ def test_the_shell_reaches_as_far_as_its_region():
         assert not prior[where & (z > outside + 1.5 * cell)].any()
         assert prior[where & (z < 0) & (z > cell - inside)].all()
         assert not prior[where & (z < -inside - 1.5 * cell)].any()
+
+
+def test_the_shell_of_posed_frames_holds_what_the_template_s_does_not():
+    axis = np.linspace(-0.05, 0.05, 9)
+    x, y = np.meshgrid(axis, axis)
+    flat = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    corner = (np.arange(8)[:, None] * 9 + np.arange(8)).reshape(-1)
+    faces = np.concatenate([
+        np.stack([corner, corner + 1, corner + 10], -1),
+        np.stack([corner, corner + 10, corner + 9], -1),
+    ])  # fmt: skip
+    regions, names = np.zeros(len(flat), int), ("face",)
+    posed = np.stack([flat, flat + [0, 0, 0.06], flat + [0, 0, 0.001]])
+    still = shell_prior(BOX, R, flat, faces, regions, names)
+    shell = hull.posed_shell(BOX, R, flat, posed, faces, regions, names)
+    moved = shell_prior(BOX, R, posed[1], faces, regions, names)
+    assert np.all(shell >= still | moved) and not (still & moved).any()
+    assert not shell[:, :, 0].any()
 
 
 def test_solid_is_what_the_shell_encloses():

@@ -18,6 +18,7 @@ from jaxhead.systems.avatar.rays import (
     head_at,
     layered,
     place_samples,
+    ray_sway,
     render_head,
     to_cube,
     torso_points,
@@ -26,6 +27,7 @@ from jaxhead.systems.avatar.rays import (
 from jaxhead.systems.avatar.surface import frame_geometry
 
 BOX = jnp.array([[-0.1, -0.2, -0.1], [0.1, 0.2, 0.1]])
+STILL = jnp.zeros((1, 2))
 
 
 def straight_rays(x, y=None):
@@ -48,7 +50,7 @@ def test_samples_lie_in_occupied_cells_only(config, jittered):
     cells[:, :, 2:4] = cells[:, :, 7] = OCCUPIED  # z in [-0.06, -0.02] and [0.04, 0.06]
     rays = straight_rays(np.linspace(-0.15, 0.15, 30))
     keys = jax.random.split(jax.random.key(0), 3) if jittered else None
-    place = jax.jit(lambda k, r, c: place_samples(k, r, c, BOX, sampling))
+    place = jax.jit(lambda k, r, c: place_samples(k, r, STILL, c, BOX, sampling))
     t, delta = (np.asarray(x) for x in place(keys, rays, jnp.asarray(cells)))
     hit = np.abs(np.asarray(rays.origins)[:, 0]) < 0.099
     assert t.shape == delta.shape == (30, 16)
@@ -65,12 +67,33 @@ def test_nothing_is_sampled_behind_a_solid_cell(config):
     cells = np.full((10, 10, 10), OCCUPIED, np.int8)  # z from -0.1 to 0.1, seen from above
     cells[:5, :, 6] = SOLID  # z in [0.02, 0.04] where x < 0
     rays = straight_rays(np.array([-0.05, 0.05]))
-    t, delta = place_samples(None, rays, jnp.asarray(cells), BOX, sampling)
+    t, delta = place_samples(None, rays, STILL, jnp.asarray(cells), BOX, sampling)
     assert np.all(1 - np.asarray(t[0]) > 0.039) and np.asarray(t[1]).max() > 1.09
     np.testing.assert_allclose(delta.sum(1), [0.06, 0.2], atol=5e-3)
     cells[:5, :, 9] = SOLID
-    _, delta = place_samples(None, rays, jnp.asarray(cells), BOX, sampling)
+    _, delta = place_samples(None, rays, STILL, jnp.asarray(cells), BOX, sampling)
     np.testing.assert_allclose(delta.sum(1), [0.0, 0.2], atol=5e-3)
+
+
+def test_cells_are_looked_up_where_samples_were_before_they_swayed(config):
+    sampling = dataclasses.replace(config.sampling, samples=4, segments=20)
+    cells = np.zeros((10, 10, 10), np.int8)
+    cells[7] = OCCUPIED  # x in [0.04, 0.06]
+    rays = straight_rays(np.array([0.05, 0.08]))
+    for shift, expected in (((0.0, 0.0), [0.2, 0]), ((0.03, 0.1), [0, 0.2])):
+        shifts = jnp.broadcast_to(jnp.array(shift), (2, 2))
+        _, delta = place_samples(None, rays, shifts, jnp.asarray(cells), BOX, sampling)
+        np.testing.assert_allclose(delta.sum(1), expected, atol=1e-5)
+
+
+def test_rays_know_how_far_what_they_meet_has_swayed():
+    box = jnp.array([[-0.1, -0.1], [0.1, 0.1]])
+    sway = jnp.stack([jnp.zeros((3, 3, 2)), jnp.full((3, 3, 2), 0.01).at[..., 1].set(-0.02)])
+    rays = straight_rays(np.array([0.0, 0.05]))
+    rays = dataclasses.replace(rays, frame=jnp.array([0, 1], jnp.int32))
+    frames = Frames(jnp.zeros((2, 1)), jnp.zeros((2, 1)), sway)
+    found = ray_sway(rays, frames, {"box": BOX, "sway_box": box})
+    np.testing.assert_allclose(found, [[0, 0], [0.01, -0.02]], atol=1e-7)
 
 
 def test_the_kinds_of_cells(small, variables):
@@ -125,7 +148,7 @@ def test_a_swaying_frame_shows_what_a_still_one_shows_elsewhere(small, variables
 def test_jitter_belongs_to_the_part_of_its_key(config):
     cells, rays = jnp.full((4, 4, 4), OCCUPIED, jnp.int8), straight_rays(np.zeros(6))
     keys = jax.random.split(jax.random.key(1), 2)
-    place = jax.jit(lambda k, r: place_samples(k, r, cells, BOX, config.sampling)[0])
+    place = jax.jit(lambda k, r: place_samples(k, r, STILL, cells, BOX, config.sampling)[0])
     whole = place(keys, rays)
     for part in range(2):
         alone = jax.tree.map(lambda x, p=part: x[3 * p : 3 * p + 3], rays)
