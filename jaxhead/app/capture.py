@@ -1,4 +1,7 @@
-"""`jaxhead capture`: a video becomes a capture, or a report on how suitable it is."""
+"""`jaxhead capture`: a video becomes a capture, or a report on how suitable it is.
+
+A folder of videos becomes a folder of captures, see `app.folder`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import contextlib
 import os
 import pathlib
 import sys
+
+from absl.flags import FlagValues
 
 from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments, UsageError
@@ -21,6 +26,11 @@ def run(arguments: Arguments) -> int:
     video = arguments.positionals[0]
     if not flags.out and not flags.check:
         raise UsageError("--out is missing (or --check, for a report alone)")
+    if os.path.isdir(video):
+        return _folder(video, flags)
+    for name in ("jobs", "ray"):
+        if getattr(flags, name) is not None:
+            raise UsageError(f"--{name} is for a folder of videos, {video} is none")
     if flags.out:
         refuse_existing(flags.out)
     from jaxhead.files.video import probe
@@ -37,6 +47,17 @@ def run(arguments: Arguments) -> int:
         overlay = os.path.join(flags.out, "overlay.mp4")
         print(f"{flags.out}: a capture; {overlay} shows the tracking")
     return 0
+
+
+def _folder(folder: str, flags: FlagValues) -> int:
+    if flags.check:
+        raise UsageError(f"--check looks at one video, {folder} is a folder")
+    from jaxhead.app.folder import capture_folder
+
+    return capture_folder(
+        folder, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets, jobs=flags.jobs,
+        ray=flags.ray,
+    )  # fmt: skip
 
 
 def report(video: str, *, fps: float = 25.0, assets: str | None = None) -> str:

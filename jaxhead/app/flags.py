@@ -80,6 +80,36 @@ class ViewParser(flags.ArgumentParser):
         return "yaw,pitch"
 
 
+class OptionalParser(flags.ArgumentParser):
+    """Parses a flag that may stand without a value: alone it means `bare`.
+
+    The next argument is taken for its value only where it looks like one.
+
+    Args:
+        bare: what the flag alone means.
+        pattern: a regular expression for the whole of a value.
+        kind: name of the value for the help.
+    """
+
+    def __init__(self, bare: str, pattern: str, kind: str):
+        super().__init__()
+        self.bare, self._pattern, self._kind = bare, re.compile(pattern), kind
+
+    def matches(self, token: str) -> bool:
+        """Returns whether an argument looks like a value."""
+        return self._pattern.fullmatch(token) is not None
+
+    def parse(self, argument: str) -> str:
+        """Returns the value as it is."""
+        if not self.matches(argument):
+            raise ValueError(f"expected {self._kind}")
+        return argument
+
+    def flag_type(self) -> str:
+        """Returns the name of the type for the help."""
+        return f"[{self._kind}]"
+
+
 def define_view(name: str, help_text: str, values: flags.FlagValues) -> None:
     """Defines a flag whose value is YAW,PITCH."""
     flags.DEFINE(ViewParser(), name, None, help_text, flag_values=values)
@@ -142,6 +172,8 @@ def split(values: flags.FlagValues, argv: Sequence[str]) -> tuple[list[str], lis
             given.append(f"--{flag.name}={value if equals else text}")
         elif equals:
             given.append(f"--{flag.name}={value}")
+        elif isinstance(flag.parser, OptionalParser):
+            given.append(f"--{flag.name}={_optional(flag.parser, rest)}")
         elif rest:
             given.append(f"--{flag.name}={rest.pop(0)}")
         else:
@@ -165,6 +197,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """Returns " (did you mean X?)" for the known name most like `name`, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _optional(parser: OptionalParser, rest: list[str]) -> str:
+    return rest.pop(0) if rest and parser.matches(rest[0]) else parser.bare
 
 
 def _find(values: flags.FlagValues, name: str) -> tuple[flags.Flag | None, str]:

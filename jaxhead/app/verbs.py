@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from jaxhead.app.cluster import define_cluster_flags
-from jaxhead.app.flags import Verb, define_view
+from jaxhead.app.flags import OptionalParser, Verb, define_view
 
 LARGEST_SIDE = 2048
 
@@ -37,7 +37,11 @@ def _size(values: flags.FlagValues, default: int | None, text: str, *, smallest:
 
 
 def _capture(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("out", None, "the capture folder to make", flag_values=values)
+    flags.DEFINE_string(
+        "out", None, "the capture folder to make; of a folder of videos, the folder of captures",
+        flag_values=values,
+    )  # fmt: skip
+    _folder(values)
     _size(values, 512, "side of the stored square frames in pixels", smallest=64)
     flags.DEFINE_float(
         "fps",
@@ -55,6 +59,25 @@ def _capture(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     _common(values)
+
+
+def _folder(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "jobs",
+        None,
+        "of a folder, how many videos at a time (default: half of the processors)",
+        lower_bound=1,
+        upper_bound=4096,
+        flag_values=values,
+    )
+    flags.DEFINE(
+        OptionalParser("local", r"local|auto|ray://\S+|[^\s/:]+:\d{1,5}", "address"),
+        "ray",
+        None,
+        "of a folder, capture through Ray: on this machine, or on the cluster at auto, HOST:PORT "
+        "or ray://HOST:PORT",
+        flag_values=values,
+    )
 
 
 def _synthesize(values: flags.FlagValues) -> None:
@@ -217,14 +240,15 @@ VERBS = {
         Verb(
             "capture",
             "measure a video of a head: frames, mesh, pose, expression, masks, sound",
-            "VIDEO --out CAPTURE [flags]",
+            "VIDEO|FOLDER --out CAPTURE [flags]",
             (
                 "jaxhead capture talk.mp4 --check",
                 "jaxhead capture talk.mp4 --out talk --size 256",
+                "jaxhead capture videos --out captures --jobs 2  # each; again: what is left",
             ),
             "jaxhead.app.capture",
             _capture,
-            ("VIDEO",),
+            ("VIDEO|FOLDER",),
         ),
         Verb(
             "synthesize",

@@ -1,10 +1,12 @@
 """From a real clip to a capture: a few frames, gaps, several faces, bad input."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from jaxhead.captures.folder import Job, finished
 from jaxhead.captures.format import load_capture
 from jaxhead.captures.record import fitted_audio, record
 from jaxhead.files.errors import InputError
@@ -120,3 +122,12 @@ def test_sound_is_fitted_to_the_frames(extra, said):
 
 def test_no_sound():
     assert fitted_audio(None, 25, 25.0)[0] is None
+
+
+@pytest.mark.clips
+def test_a_folder_that_is_done_again_knows_the_capture(capture, tmp_path):
+    video = capture.path.parent / "a clip.mp4"
+    job = Job("capture", str(video), str(capture.path), SIZE, 25.0, None)
+    assert finished(job)
+    with pytest.raises(InputError, match="of size 64"):
+        finished(dataclasses.replace(job, size=128))

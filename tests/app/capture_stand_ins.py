@@ -1,0 +1,53 @@
+"""A recorder that the processes of a test run instead of the real one: quick, and bad on request.
+
+What a "video" holds says what becomes of it: "bad" is refused, "bug" raises, "die" kills the
+process, "wait" does not end; anything else becomes a small capture.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+import types
+
+from jaxhead.captures.folder import run_job
+from jaxhead.captures.validate import FORMAT, VERSION, file_digest
+from jaxhead.files.atomic import new_folder
+from jaxhead.files.errors import InputError
+
+WORK = f"{__name__}:work"
+
+
+def work(job, tell):
+    """`jaxhead.app.folder.work` with the recorder below."""
+    sys.modules["jaxhead.captures.record"] = types.SimpleNamespace(record=record)
+    return run_job(job, tell)
+
+
+def record(video, out, *, size, fps, assets, progress):
+    with new_folder(out) as folder:
+        does = pathlib.Path(video).read_text()
+        progress("landmarks", 1, 2)
+        if does == "bad":
+            raise InputError(f"{video}: no face")
+        if does == "bug":
+            raise KeyError("surprise")
+        if does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while does == "wait":
+            time.sleep(0.05)
+        write_capture(folder, video, size=size, fps=fps)
+
+
+def write_capture(folder, video, *, size, fps):
+    """What of a capture is looked at when a folder is done again."""
+    (folder / "head.npz").write_text("")
+    info = {
+        "format": FORMAT, "version": VERSION, "frames": 2, "fps": fps, "size": [size, size],
+        "audio_rate": 16000, "split": {"train": [0], "test": [1]}, "files": {"head.npz": "0"},
+        "dropped": [{"first": 1, "last": 1, "reason": "no face"}],
+        "source": {"name": pathlib.Path(video).name, "sha256": file_digest(video)},
+    }  # fmt: skip
+    (folder / "capture.json").write_text(json.dumps(info))
