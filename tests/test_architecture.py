@@ -107,7 +107,9 @@ def test_importing_everything_starts_no_device_and_needs_no_optional_library():
         f"for name in {modules!r}: importlib.import_module(name)\n"
         "from jax._src import xla_bridge\n"
         "print(xla_bridge.backends_are_initialized())\n"
-        "print([m for m in ('av', 'mediapipe', 'soundfile', 'trimesh', 'cv2') if m in sys.modules])"
+        "optional = ('av', 'mediapipe', 'soundfile', 'trimesh', 'cv2', 'grain', 'array_record',"
+        " 'ray')\n"
+        "print([m for m in optional if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True,

@@ -1,6 +1,7 @@
 """NumPy arrays on disk: header sizes are checked before memory is taken; never a pickle."""
 
 import hashlib
+import io
 import math
 import os
 import zipfile
@@ -62,8 +63,26 @@ def read_npz(path: str | os.PathLike, *, max_bytes: int = 4 * _GIB) -> dict[str,
         arrays.
     """
     path = _file(path, "an .npz archive")
+    return _read_archive(path, str(path), max_bytes)
+
+
+def unpack_npz(data: bytes, name: str, *, max_bytes: int = _GIB) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive that is in memory; as careful as `read_npz`.
+
+    Args:
+        data: the bytes of the archive.
+        name: where it came from, for messages.
+        max_bytes: bound on the sum of all arrays, in bytes.
+
+    Raises:
+        InputError: as `read_npz` does.
+    """
+    return _read_archive(io.BytesIO(data), name, max_bytes)
+
+
+def _read_archive(source: Path | IO[bytes], path: str, max_bytes: int) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
             _check_members(path, archive, members, max_bytes)
             arrays = {}
@@ -81,7 +100,7 @@ def read_npz(path: str | os.PathLike, *, max_bytes: int = 4 * _GIB) -> dict[str,
 
 
 def _check_members(
-    path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], max_bytes: int
+    path: str, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], max_bytes: int
 ) -> None:
     if len(members) > _MAX_MEMBERS:
         raise InputError(f"{path}: {len(members)} members, expected at most {_MAX_MEMBERS}")
@@ -137,6 +156,20 @@ def write_npz(
             copied in blocks.
         compress: deflate the members.
     """
+    plain = _plain(arrays)
+    needed = sum(value.nbytes for value in plain.values())
+    with new_file(path, overwrite=True, needed=needed) as temporary:
+        _write_archive(temporary, plain, compress)
+
+
+def pack_npz(arrays: Mapping[str, np.ndarray], *, compress: bool = False) -> bytes:
+    """The bytes of an .npz archive of plain arrays; equal input, equal bytes (see `write_npz`)."""
+    target = io.BytesIO()
+    _write_archive(target, _plain(arrays), compress)
+    return target.getvalue()
+
+
+def _plain(arrays: Mapping[str, np.ndarray | RowFile]) -> dict[str, np.ndarray | RowFile]:
     plain = {
         name: value if isinstance(value, RowFile) else np.asarray(value)
         for name, value in arrays.items()
@@ -144,12 +177,14 @@ def write_npz(
     for name, value in plain.items():
         if value.dtype.hasobject:
             raise ValueError(f"array {name!r} has dtype {value.dtype}, expected plain numbers")
+    return plain
+
+
+def _write_archive(
+    target: Path | IO[bytes], plain: Mapping[str, np.ndarray | RowFile], compress: bool
+) -> None:
     kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-    needed = sum(value.nbytes for value in plain.values())
-    with (
-        new_file(path, overwrite=True, needed=needed) as temporary,
-        zipfile.ZipFile(temporary, "w", kind) as archive,
-    ):
+    with zipfile.ZipFile(target, "w", kind) as archive:
         for name, value in plain.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write_member(member, value)

@@ -1,7 +1,10 @@
 """Pictures: PNG, JPEG and WebP in, PNG and JPEG out; the size is checked before decoding."""
 
+import contextlib
+import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +17,19 @@ _FORMATS = ("PNG", "JPEG", "WEBP")
 _CHANNELS = {"RGB": 3, "RGBA": 4, "L": 1}
 
 
-def _open(path: str | os.PathLike, max_pixels: float) -> Any:
-    """A lazily opened picture (header read, nothing decoded) of at most `max_pixels` pixels."""
+def _open(path: str | os.PathLike, max_pixels: float, data: bytes | None = None) -> Any:
+    """A lazily opened picture (header read, nothing decoded) of at most `max_pixels` pixels.
+
+    It is the file `path`, or `data`, which only is called so.
+    """
     from PIL import Image
 
     try:
-        if not Path(path).is_file():
+        if data is None and not Path(path).is_file():
             raise InputError(f"{path}: no such picture, expected a PNG, JPEG or WebP file")
-        with warnings.catch_warnings():
-            # Pillow warns of bombs by its own limit; ours decides, before anything is decoded.
-            warnings.simplefilter("ignore")
-            picture = Image.open(path, formats=_FORMATS)
+        # Pillow warns of bombs by its own limit; ours decides, before anything is decoded.
+        with _silenced(data):
+            picture = Image.open(path if data is None else io.BytesIO(data), formats=_FORMATS)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -38,6 +43,18 @@ def _open(path: str | os.PathLike, max_pixels: float) -> Any:
             f"{path}: {width} x {height} pixels, expected at most {max_pixels:.0f} in all"
         )
     return picture
+
+
+@contextlib.contextmanager
+def _silenced(data: bytes | None) -> Iterator[None]:
+    """A block without warnings, for files; what is in memory is decoded by threads at once, and
+    filters of warnings are shared by all of them.
+    """
+    with contextlib.ExitStack() as stack:
+        if data is None:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        yield
 
 
 def _reason(error: BaseException) -> str:
@@ -76,14 +93,33 @@ def read_image(
     Raises:
         InputError: missing, not a picture, damaged, cut off or too large.
     """
+    return _decode(path, None, mode, max_pixels)
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: float = 64e6) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 of a picture whose file is in memory; as careful as `read_image`.
+
+    Args:
+        data: the bytes of a PNG, JPEG or WebP file.
+        name: where it came from, for messages.
+        max_pixels: a larger picture is refused from its header, before memory is taken.
+
+    Raises:
+        InputError: not a picture, damaged, cut off or too large.
+    """
+    return _decode(name, data, "RGB", max_pixels)
+
+
+def _decode(
+    path: str | os.PathLike, data: bytes | None, mode: str, max_pixels: float
+) -> np.ndarray:
     if mode not in _CHANNELS:
         raise ValueError(f"mode is {mode!r}, expected one of {sorted(_CHANNELS)}")
     from PIL import Image, ImageOps
 
-    with _open(path, max_pixels) as picture:
+    with _open(path, max_pixels, data) as picture:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _silenced(data):
                 upright = ImageOps.exif_transpose(picture)
                 if upright.mode.startswith("I"):
                     # Pillow clips 16-bit grey at 255 instead of scaling it.

@@ -78,8 +78,10 @@ def host_feed(
     def following(position: int) -> tuple[Tree, int]:
         return read(indices(position)), position + 1
 
-    def whole(arrays, rows, key, step, shard):
-        del arrays, key, step, shard
-        return rows
-
     return Feed(batch=batch, sample=sample or whole, start=0, next=following)
+
+
+def whole(arrays: Tree, rows: Tree, key: Any, step: Any, shard: Any) -> Tree:
+    """`Feed.sample` of a feed whose rows are the batch."""
+    del arrays, key, step, shard
+    return rows

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from files.making import mutated
 
-from jaxhead.files.arrays import digest, read_npy_mmap, read_npz, write_npz
+from jaxhead.files.arrays import (
+    digest,
+    pack_npz,
+    read_npy_mmap,
+    read_npz,
+    unpack_npz,
+    write_npz,
+)
 from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
 
@@ -166,3 +173,19 @@ def test_the_digest_depends_on_names_types_shapes_values_only(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert digest(str(tmp_path / "a")).startswith("ba7816bf8f01cfea")
     assert digest(a) == digest(a.copy()) and digest(np.float32(1)) != digest(np.ones(1, np.float32))
+
+
+def test_archives_in_memory_are_those_of_files(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(True)}
+    data = pack_npz(arrays)
+    write_npz(tmp_path / "x.npz", arrays, compress=False)
+    assert data == (tmp_path / "x.npz").read_bytes()
+    found = unpack_npz(data, "x")
+    np.testing.assert_array_equal(found["a"], arrays["a"])
+    with pytest.raises(InputError, match="x: member .* exceeds the limit of 20 bytes"):
+        unpack_npz(data, "x", max_bytes=20)
+    for bad in (data[:-9], b"", b"x" * 100):
+        with pytest.raises(InputError, match="^x: "):
+            unpack_npz(bad, "x")
+    with pytest.raises(ValueError, match="plain numbers"):
+        pack_npz({"a": np.array([None])})

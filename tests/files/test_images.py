@@ -7,7 +7,7 @@ from files.making import mutated
 from PIL import Image
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.images import image_size, read_image, write_image
+from jaxhead.files.images import decode_image, image_size, read_image, write_image
 
 
 def noise(*shape):
@@ -126,3 +126,13 @@ def test_misuse_is_named(tmp_path):
     with pytest.raises(ValueError, match="mode"):
         read_image(tmp_path / "a.png", mode="CMYK")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_in_memory_are_those_of_files(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3)).astype(np.uint8)
+    write_image(tmp_path / "x.png", picture)
+    data = (tmp_path / "x.png").read_bytes()
+    np.testing.assert_array_equal(decode_image(data, "x"), picture)
+    for bad, limit in ((data[:60], 64e6), (b"", 64e6), (data, 30)):
+        with pytest.raises(InputError, match="^x: "):
+            decode_image(bad, "x", max_pixels=limit)
