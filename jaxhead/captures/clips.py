@@ -11,8 +11,8 @@ A record is an uncompressed .npz archive. T frames, S samples of sound; shapes a
                              silence where there is none
     capture, first           () int32: number of the capture, and the first frame's number in it
 
-The masks are absent where the writer was told so. Pictures stay PNG files: they are most of a
-record and a tenth of it, and one part of a clip is read without decoding the others.
+The masks are absent where the writer was told so. Pictures stay the PNG files that they are:
+decoded they take several times the space, and a part of a clip is read without decoding the rest.
 """
 
 from __future__ import annotations
