@@ -34,9 +34,13 @@ def of_all_processes(devices: Sequence[jax.Device]) -> list[jax.Device]:
 
 
 def layout_words(layout: Mapping[str, int]) -> str:
-    """'4 devices' or '2 devices in each of 2 processes' for {"devices", "processes"}."""
+    """'4 devices' or '2 devices in each of 2 processes' for {"devices", "processes"}; "together",
+    where it is there, counts the subjects that a device trained side by side.
+    """
     devices, processes = layout["devices"], layout["processes"]
     text = f"{devices} device{'s' if devices != 1 else ''}"
+    if "together" in layout:
+        text += f" beside {layout['together'] - 1} more"
     return text if processes == 1 else f"{text} in each of {processes} processes"
 
 

@@ -31,6 +31,9 @@ class LoopConfig:
       validate_every: steps between validations (each also a checkpoint), 0 for none.
       ahead: dispatches that may be under way while the host prepares the next. Bounded: jax 0.10
         deadlocks on several CPU devices when 32 are (their threads all wait for a free place).
+      together: subjects that a device trains side by side, of several (`training/many.py`); 0 for
+        all of them on an accelerator, whose units one subject leaves idle, and one after the other
+        on a CPU, whose caches hold one.
     """
 
     steps_per_dispatch: int = dataclasses.field(default=8, metadata={"minimum": 1, "maximum": 4096})
@@ -41,6 +44,7 @@ class LoopConfig:
     sample_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
     validate_every: int = dataclasses.field(default=0, metadata={"minimum": 0})
     ahead: int = dataclasses.field(default=1, metadata={"minimum": 0, "maximum": 16})
+    together: int = dataclasses.field(default=0, metadata={"minimum": 0, "maximum": 4096})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Feeding:
 
     Args:
       stage: the recipe.
-      devices: local devices.
+      devices: local devices; None keeps everything on the host, without a device axis, for who
+        places the data of several subjects together (`training/lanes.py`).
       length: steps of the longest dispatch.
       step: finished steps.
       positions: {feed: position} from a checkpoint; missing ones start at `Feed.start`.
@@ -77,13 +78,13 @@ class Feeding:
     def __init__(
         self,
         stage: Stage,
-        devices: Sequence[jax.Device],
+        devices: Sequence[jax.Device] | None,
         length: int,
         step: int,
         positions: Mapping[str, Any],
     ):
         self._feeds = dict(stage.feeds)
-        self._devices = list(devices)
+        self._devices = None if devices is None else list(devices)
         self._length = length
         self._host: dict[str, Tree] = {}
         self._refreshed: dict[str, int] = {}
@@ -114,7 +115,10 @@ class Feeding:
             if old is not None and (new.shape != old.shape or new.dtype != old.dtype):
                 raise ValueError(f"feed {name}: refresh changed {old.dtype}{old.shape} "
                                  f"to {new.dtype}{new.shape}")
-            fresh.append(there if new is old else replicate(new, self._devices))
+            if self._devices is None:
+                fresh.append(new)
+            else:
+                fresh.append(there if new is old else replicate(new, self._devices))
         self._host[name] = tree
         self.arrays[name] = jax.tree.unflatten(structure, fresh)
 
@@ -160,10 +164,14 @@ class Feeding:
         feed = self._feeds["validate"]
         if feed.next is None:
             return None
-        stacked = self._stack([feed.next(feed.start)[0]])
-        return jax.tree.map(lambda x: x[:, 0], stacked)
+        one = feed.next(feed.start)[0]
+        if self._devices is None:
+            return one
+        return jax.tree.map(lambda x: x[:, 0], self._stack([one]))
 
     def _stack(self, taken: list[Tree]) -> Tree:
+        if self._devices is None:
+            return jax.tree.map(lambda *leaves: np.stack(leaves), *taken)
         count = len(self._devices)
 
         def join(*leaves):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 import jax
 
 from jaxhead.files import atomic
-from jaxhead.files.errors import InputError
 from jaxhead.files.locks import RunLock
 from jaxhead.training import processes, runs
 from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.interrupts import Interrupts
+from jaxhead.training.lengths import check_lengths, planned
 from jaxhead.training.progress import Progress
 from jaxhead.training.replay import Replayed, replay
 from jaxhead.training.restoring import checkpoint_folder, load_variables
@@ -67,11 +66,7 @@ def train(
     """
     loop, progress, stages = loop or LoopConfig(), progress or Progress(), tuple(stages)
     path = pathlib.Path(run_dir).absolute()
-    if steps is not None and minutes is not None:
-        raise InputError("give steps or minutes, not both")
-    for name, value in (("steps", steps), ("minutes", minutes)):
-        if value is not None and not value > 0:
-            raise InputError(f"{name} is {value}, expected more than 0")
+    check_lengths(steps, minutes)
     if not stages or len({stage.name for stage in stages}) != len(stages):
         raise ValueError("a recipe needs stages of different names")
     devices = list(devices or jax.local_devices())
@@ -84,7 +79,7 @@ def train(
             if not runs.is_run(path):
                 runs.create_run(path, system="", config={}, seed=seed or 0)
             atomic.clean_leftovers(path)
-            _planned(runs.load_run(path), stages, seed, steps, minutes)
+            planned(runs.load_run(path), stages, seed, steps, minutes)
 
         processes.from_first(open_run)
         processes.require_same(f"{path}: devices per process", len(devices))
@@ -102,29 +97,3 @@ def train(
             progress.stop()
     assert result is not None
     return result
-
-
-def _planned(
-    run: runs.Run,
-    stages: tuple[Stage, ...],
-    seed: int | None,
-    steps: int | None,
-    minutes: float | None,
-) -> runs.Run:
-    """The run with its lengths as far as they are known, written back."""
-    if seed is not None and seed != run.seed:
-        raise InputError(f"{run.path}: was begun with seed {run.seed}, not {seed}")
-    if minutes is not None:
-        if minutes == run.minutes:
-            return run
-        return dataclasses.replace(run, minutes=minutes, steps={}).write()
-    if steps is None and (run.steps or run.minutes is not None):
-        return run
-    total = sum(stage.steps for stage in stages)
-    share = {
-        stage.name: stage.steps if steps is None else max(1, round(steps * stage.steps / total))
-        for stage in stages
-    }
-    if share == dict(run.steps) and run.minutes is None:
-        return run
-    return dataclasses.replace(run, minutes=None, steps=share).write()

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from jaxhead.training.dispatch import build_step, build_validate
 from jaxhead.training.state import create_state, root_key, stream
-from jaxhead.training.step import build_step, build_validate
 from jaxhead.training.system import Stage
 
 Tree = Any

@@ -1,23 +1,17 @@
-"""The compiled training step.
-
-One dispatch runs up to `steps_per_dispatch` optimiser steps in a loop on the device. How many is
-an argument, so the last, shorter dispatch of a run needs no second compilation; the loop stops by
-itself before a step whose loss or gradient is not finite.
+"""One optimiser step of all players, as a device computes it; `training/dispatch.py` compiles it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxhead.files.errors import InputError
-from jaxhead.training.devices import of_all_processes
-from jaxhead.training.state import TrainState, make_optimizer, root_key, stream, variables_of
+from jaxhead.training.state import TrainState, make_optimizer, stream, variables_of
 from jaxhead.training.system import AXIS_NAME, Shard, Stage, Update, Variables
 
 Tree = Any
@@ -31,6 +25,17 @@ def shard_size(name: str, batch: int, devices: int) -> int:
             f"devices; expected a multiple of {devices}"
         )
     return batch // devices
+
+
+def shard_of(name: str, batch: int, devices: int) -> Shard:
+    """What this device makes of a feed's global batch: its part, or all where `devices` is 1 and
+    every device works for itself.
+    """
+    count = shard_size(name, batch, devices)
+    offset = jnp.int32(0)
+    if devices > 1:
+        offset = lax.axis_index(AXIS_NAME).astype(jnp.int32) * count
+    return Shard(offset=offset, count=count, total=batch)
 
 
 def mean_over_devices(tree: Tree, devices: int) -> Tree:
@@ -71,14 +76,14 @@ def all_finite(tree: Tree) -> jax.Array:
 def sample_batch(
     stage: Stage, arrays: Mapping[str, Tree], rows: Mapping[str, Tree], key, step, devices: int
 ) -> dict[str, Tree]:
-    """This device's batch of every training feed. `devices` counts those of all processes."""
+    """This device's batch of every training feed. `devices` counts those of all processes that
+    share the batch.
+    """
     batch = {}
     for name, feed in stage.feeds.items():
         if name == "validate":
             continue
-        count = shard_size(name, feed.batch, devices)
-        offset = lax.axis_index(AXIS_NAME).astype(jnp.int32) * count
-        shard = Shard(offset=offset, count=count, total=feed.batch)
+        shard = shard_of(name, feed.batch, devices)
         feed_key = stream(key, f"feed/{name}")
         batch[name] = feed.sample(arrays[name], rows.get(name), feed_key, step, shard)
     return batch
@@ -235,77 +240,3 @@ def _conditional(run: Callable, due, state, forward, batch, key):
         return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), jnp.bool_(True)
 
     return lax.cond(due, lambda s: run(s, forward, batch, key), skip, state)
-
-
-def build_step(stage: Stage, *, seed: int, devices: Sequence[jax.Device], steps_per_dispatch: int):
-    """The pmapped training step of a stage.
-
-    Args:
-      stage: the recipe; every feed's batch must divide by the devices of all processes.
-      seed: of the run, any int.
-      devices: the local devices.
-      steps_per_dispatch: most steps of one dispatch, K.
-
-    Returns:
-      step(state, stopped, frozen, arrays, rows, count, total, root) -> (state, stopped, metrics),
-      all with a leading device axis; state and stopped are donated. rows: {feed: pytree (K,
-      examples, ...)} of the feeds with a host stream. count () int32 <= K: the steps to run. total
-      () int32: steps of the stage, for schedules. stopped () bool: a step was not finite; nothing
-      runs any more. metrics: {name: (K,) float32}, row i of the i-th step of the dispatch (the row
-      of a stopping step is the last), and "stopped" once more, which is not donated.
-      Second result: the key data of the run, to be replicated, for `root`.
-    """
-    everywhere = len(devices) * jax.process_count()
-    for name, feed in stage.feeds.items():
-        shard_size(name, feed.batch, everywhere)
-    root_data = np.asarray(jax.random.key_data(root_key(seed, stage.name)))
-
-    def dispatch(state, stopped, frozen, arrays, rows, count, total, root):
-        root = jax.random.wrap_key_data(root)
-
-        def body_step(state, index):
-            key = jax.random.fold_in(root, state.step)
-            row = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, index, 0, False), rows)
-            batch = sample_batch(stage, arrays, row, key, state.step, everywhere)
-            return one_step(stage, state, frozen, batch, key, total, everywhere)
-
-        shapes = jax.eval_shape(body_step, state, jnp.int32(0))[1]
-        buffers = {name: jnp.zeros((steps_per_dispatch,), x.dtype) for name, x in shapes.items()}
-
-        def body(carry):
-            index, state, _, buffers = carry
-            state, metrics, finite = body_step(state, index)
-            buffers = {name: buffers[name].at[index].set(metrics[name]) for name in buffers}
-            return index + 1, state, ~finite, buffers
-
-        carry = (jnp.int32(0), state, stopped, buffers)
-        _, state, stopped, buffers = lax.while_loop(
-            lambda c: (c[0] < count) & ~c[2], body, carry
-        )
-        return state, stopped, buffers | {"stopped": stopped}
-
-    mapped = jax.pmap(
-        dispatch, axis_name=AXIS_NAME, devices=of_all_processes(devices), donate_argnums=(0, 1)
-    )
-    return mapped, root_data
-
-
-def build_validate(stage: Stage, *, seed: int, devices: Sequence[jax.Device]):
-    """The pmapped validation of a stage: (variables, arrays, rows) -> metrics, the same batch
-    every time.
-    """
-    system, feed = stage.system, stage.feeds["validate"]
-    assert system.validate is not None
-    validate = system.validate
-    everywhere = len(devices) * jax.process_count()
-    count = shard_size("validate", feed.batch, everywhere)
-
-    def run(state, frozen, arrays, rows):
-        key = stream(root_key(seed, stage.name), "validate")
-        offset = lax.axis_index(AXIS_NAME).astype(jnp.int32) * count
-        shard = Shard(offset=offset, count=count, total=feed.batch)
-        batch = feed.sample(arrays, rows, stream(key, "feed"), jnp.int32(0), shard)
-        metrics = validate(variables_of(state, frozen, ema=True), batch, stream(key, "loss"))
-        return mean_over_devices(metrics, everywhere)
-
-    return jax.pmap(run, axis_name=AXIS_NAME, devices=of_all_processes(devices))

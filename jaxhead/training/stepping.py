@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxhead.training import processes
 from jaxhead.training.devices import first, first_to_host, replicate
+from jaxhead.training.dispatch import build_step, build_validate
 from jaxhead.training.state import TrainState, variables_of
-from jaxhead.training.step import build_step, build_validate
 from jaxhead.training.system import Stage, Variables
 
 Tree = Any
