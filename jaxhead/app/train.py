@@ -1,4 +1,4 @@
-"""`jaxhead train`: a capture becomes a run, or a run goes on."""
+"""`jaxhead train`: a capture becomes a run, several become a run each, or what is there goes on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def run(arguments: Arguments) -> int:
         raise UsageError("--steps and --minutes contradict each other: give one")
     out = pathlib.Path(flags.out)
     _check_system(name)
+    if len(captures) > 1 or _holds_runs(out):
+        return _run_many(arguments, name, captures, out)
     former = _former_run(out, name)
     if former is None and not captures:
         raise UsageError("CAPTURE is missing")
@@ -42,9 +44,7 @@ def _train(
     flags = arguments.flags
     system = registry.load(name)
     config = configuration(system, former, preset=flags.preset, overrides=flags.set)
-    for capture in captures:
-        if not pathlib.Path(capture).is_dir():
-            raise InputError(f"{capture}: no such capture folder; `jaxhead capture` makes one")
+    _check_captures(captures)
     options = {"replay": True} if flags.replay else {}
     result = system.train(
         [pathlib.Path(capture) for capture in captures],
@@ -61,6 +61,47 @@ def _train(
         print(result.text())
         return 0
     return finish(result, out)
+
+
+def _run_many(
+    arguments: Arguments, name: str, captures: Sequence[str], out: pathlib.Path
+) -> int:
+    """Trains a run per capture, or goes on with all the runs of a folder; returns the exit code."""
+    from jaxhead.training.runs import is_run, runs_in
+
+    flags = arguments.flags
+    if flags.replay:
+        raise UsageError("--replay is for one run: --out FOLDER/NAME")
+    if is_run(out):
+        raise InputError(f"{out}: is a run, expected a folder for the runs of several captures")
+    runs = [out / pathlib.Path(c).absolute().name for c in captures] or runs_in(out)
+    formers = [former for run in runs if (former := _former_run(run, name)) is not None]
+    with joined(cluster_of(flags), flags.devices):
+        from jaxhead.systems import registry
+        from jaxhead.training.progress import Progress
+
+        config = configuration(
+            registry.load(name), formers[0] if formers else None,
+            preset=flags.preset, overrides=flags.set,
+        )  # fmt: skip
+        _check_captures(captures)
+        results = registry.load_many(name).train(
+            [pathlib.Path(capture) for capture in captures], out, config=config, seed=flags.seed,
+            steps=flags.steps, minutes=flags.minutes, devices=flags.devices, progress=Progress(),
+        )  # fmt: skip
+        return max(finish(result, out / result.run.path.name) for result in results)
+
+
+def _holds_runs(out: pathlib.Path) -> bool:
+    from jaxhead.training.runs import is_run, runs_in
+
+    return not is_run(out) and bool(runs_in(out))
+
+
+def _check_captures(captures: Sequence[str]) -> None:
+    for capture in captures:
+        if not pathlib.Path(capture).is_dir():
+            raise InputError(f"{capture}: no such capture folder; `jaxhead capture` makes one")
 
 
 def configuration(

@@ -96,7 +96,10 @@ def _synthesize(values: flags.FlagValues) -> None:
 
 def _train(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "out", None, "the run folder; one that exists is resumed", flag_values=values
+        "out",
+        None,
+        "the run folder, of several captures the folder of their runs; what exists is resumed",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "preset", None, "the configuration to start from (default: default)", flag_values=values
@@ -261,12 +264,13 @@ VERBS = {
         ),
         Verb(
             "train",
-            "train a system on a capture; resumes a run that exists",
+            "train a system on a capture, or on several at once; resumes runs that exist",
             "SYSTEM [CAPTURE ...] --out RUN [flags]",
             (
                 "jaxhead train avatar talk --out run --minutes 10",
                 "jaxhead train avatar talk --out run --steps 6000 --set field.levels=12",
                 "jaxhead train avatar --out run  # goes on with the run's own capture",
+                "jaxhead train avatar ann bob --out people  # runs people/ann and people/bob",
                 "srun jaxhead train avatar talk --out run --distributed  # see experiments/launch",
             ),
             "jaxhead.app.train",

@@ -214,7 +214,8 @@ def lookup(
       volume: (nz, ny, nx, C), or (N, nz, ny, nx, C) with `frame`; float32 or float16 (bfloat16
         works, but XLA's CPU backend then converts the whole volume first). Sides of at least two.
       points: (..., 3) metres.
-      box: (2, 3) metres.
+      box: (2, 3) metres; or (3, 3), whose last row says how many voxels along (x, y, z) it spans,
+        where the volume goes on with voxels that do not count (of subjects of different size).
       frame: (...) int32 in [0, N), the volume of each point.
     """
     # Points and totals are stored, so that each channel is a kernel of its own over one-dimensional
@@ -295,10 +296,11 @@ def _shifts(steps, shape):
 def _cells(points, box, shape):
     """Returns for x, y, z the lower voxel (...) int32 and the fraction (...) in [0, 1] above it."""
     cells = []
-    for k, n in enumerate(shape[::-1]):
+    counts = shape[::-1] if len(box) == 2 else box[2]
+    for k, n in enumerate(counts):
         u = (points[..., k] - box[0, k]) * (n / (box[1, k] - box[0, k])) - 0.5
         u = jnp.clip(u, 0.0, n - 1.0)
-        lower = jnp.minimum(u.astype(jnp.int32), n - 2)
+        lower = jnp.minimum(u.astype(jnp.int32), jnp.asarray(n - 2, jnp.int32))
         cells.append((lower, u - lower.astype(u.dtype)))
     return cells
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from jaxhead.files.errors import InputError
+
 SYSTEMS = {"avatar": "jaxhead.systems.avatar.verbs"}
+MANY = {"avatar": "jaxhead.systems.avatar.many"}
+"""What trains several captures at once, of the systems that can."""
 
 
 def load(name: str) -> ModuleType:
@@ -15,3 +19,14 @@ def load(name: str) -> ModuleType:
       KeyError: no system of that name.
     """
     return importlib.import_module(SYSTEMS[name])
+
+
+def load_many(name: str) -> ModuleType:
+    """The module whose `train` takes several captures.
+
+    Raises:
+      InputError: the system trains on one capture at a time.
+    """
+    if name not in MANY:
+        raise InputError(f"{name} trains on one capture at a time, several were given")
+    return importlib.import_module(MANY[name])

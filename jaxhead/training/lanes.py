@@ -36,19 +36,24 @@ def lane_shape(subjects: int, devices: int, *, together: int, platform: str) -> 
     return min(devices, -(-subjects // width)), width
 
 
-def filled(leaves: Sequence[Any]) -> np.ndarray:
-    """The arrays with a leading axis; what is smaller than the largest ends in zeros.
+def common_shape(leaves: Sequence[Any]) -> tuple[int, ...]:
+    """The smallest shape that all arrays fit into.
 
     Raises:
       ValueError: another number of axes or another dtype.
     """
+    kinds = {(np.ndim(x), str(np.result_type(x))) for x in leaves}
+    if len(kinds) > 1:
+        raise ValueError(f"arrays of several subjects are (axes, dtype) {sorted(kinds)}")
+    return tuple(max(sizes) for sizes in zip(*(np.shape(x) for x in leaves)))
+
+
+def filled(leaves: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
+    """The arrays with a leading axis; those that are smaller than `shape` end in zeros."""
     arrays = [np.asarray(leaf) for leaf in leaves]
     first = arrays[0]
-    if any(x.ndim != first.ndim or x.dtype != first.dtype for x in arrays):
-        raise ValueError(f"arrays {[f'{x.dtype}{x.shape}' for x in arrays]} of several subjects")
-    if all(x.shape == first.shape for x in arrays):
+    if all(x.shape == tuple(shape) for x in arrays):
         return np.stack(arrays)
-    shape = np.max([x.shape for x in arrays], axis=0)
     made = np.zeros((len(arrays), *shape), first.dtype)
     for place, array in enumerate(arrays):
         made[(place, *map(slice, array.shape))] = array
@@ -99,18 +104,21 @@ class Lanes:
         """Whether the stage has something to validate with."""
         return self._validate is not None
 
-    def _placed(self, leaves: Sequence[Any]) -> jax.Array:
-        """One leaf of all subjects of a lane, (devices, width, ...); empty places repeat the last.
+    def _placed(self, members: Sequence[int], leaves: Sequence[Any]) -> jax.Array:
+        """One leaf of a lane's members, (devices, width, ...), as large as the largest subject's.
+
+        Empty places repeat the last member. `leaves` are those of all subjects: all lanes must get
+        one shape, or each would be compiled for itself.
         """
-        missing = len(self._devices) * self._width - len(leaves)
-        made = filled([*leaves, *[leaves[-1]] * missing])
+        places = [*members, *[members[-1]] * (len(self._devices) * self._width - len(members))]
+        made = filled([leaves[i] for i in places], common_shape(leaves))
         made = made.reshape(len(self._devices), self._width, *made.shape[1:])
         return split(made, self._devices)
 
     def _everywhere(self, trees: Sequence[Tree]) -> list[Tree]:
         """One tree per subject as one per lane, on the devices."""
         return [
-            jax.tree.map(lambda *x: self._placed(x), *[trees[i] for i in members])
+            jax.tree.map(lambda *x: self._placed(members, x), *trees)  # noqa: B023
             for members in self._lanes
         ]
 
@@ -124,13 +132,13 @@ class Lanes:
         """
         for lane, members in enumerate(self._lanes):
             for name in arrays[0]:
-                trees = [arrays[i][name] for i in members]
+                trees = [of_subject[name] for of_subject in arrays]
                 leaves = list(zip(*(jax.tree.leaves(tree) for tree in trees)))
                 former = self._held.get((lane, name), [None] * len(leaves))
                 there = jax.tree.leaves(self._arrays[lane].get(name)) or former
                 fresh = [
-                    old if held is not None and all(a is b for a, b in zip(held, new))
-                    else self._placed(new)
+                    old if held is not None and all(held[i] is new[i] for i in members)
+                    else self._placed(members, new)
                     for new, held, old in zip(leaves, former, there)
                 ]
                 self._held[lane, name] = leaves
@@ -167,7 +175,7 @@ class Lanes:
         empty = [0] * (len(self._devices) * self._width - len(members))
         self._states[lane], self._stopped[lane], metrics = self._step(
             self._states[lane], self._stopped[lane], self._frozen[lane], self._arrays[lane],
-            jax.tree.map(lambda *x: self._placed(x), *[rows[i] for i in members]),
+            jax.tree.map(lambda *x: self._placed(members, x), *rows),
             np.array([*(counts[i] for i in members), *empty], np.int32).reshape(shape),
             np.array([*(totals[i] for i in members), *empty], np.int32).reshape(shape),
             self._roots[lane],
@@ -233,7 +241,7 @@ class Lanes:
         for lane, members in enumerate(self._lanes):
             metrics = self._flat(self._validate(
                 self._states[lane], self._frozen[lane], self._arrays[lane]["validate"],
-                jax.tree.map(lambda *x: self._placed(x), *[rows[i] for i in members]),
+                jax.tree.map(lambda *x: self._placed(members, x), *rows),  # noqa: B023
                 self._roots[lane],
             ))  # fmt: skip
             found += [

@@ -68,6 +68,14 @@ def is_run(path: str | pathlib.Path) -> bool:
     return (pathlib.Path(path) / "run.json").is_file()
 
 
+def runs_in(folder: str | pathlib.Path) -> list[pathlib.Path]:
+    """The runs that lie directly in a folder, by name; none where there is no such folder."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_run(path))
+
+
 def create_run(
     path: str | pathlib.Path,
     *,

@@ -233,8 +233,9 @@ def test_subjects_are_shared_out(count, devices, together, platform, expected):
 
 
 def test_smaller_arrays_end_in_zeros():
-    made = lanes.filled([np.ones((2, 3), np.uint8), np.full((1, 4), 2, np.uint8)])
+    arrays = [np.ones((2, 3), np.uint8), np.full((1, 4), 2, np.uint8)]
+    made = lanes.filled(arrays, lanes.common_shape(arrays))
     np.testing.assert_array_equal(made[0], [[1, 1, 1, 0], [1, 1, 1, 0]])
     np.testing.assert_array_equal(made[1], [[2, 2, 2, 2], [0, 0, 0, 0]])
     with pytest.raises(ValueError, match="uint8"):
-        lanes.filled([np.ones(2, np.uint8), np.ones(2, np.float32)])
+        lanes.common_shape([np.ones(2, np.uint8), np.ones(2, np.float32)])

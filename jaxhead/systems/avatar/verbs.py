@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from jaxhead.training import loop, processes
 from jaxhead.training.configuration import from_document, to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import Run, create_run, is_run, load_run
-from jaxhead.training.system import Variables
+from jaxhead.training.system import Stage, Variables
 
 presets = configs.PRESETS
 _FROZEN = (
@@ -68,7 +69,29 @@ def train(
       InputError: no or several captures, another capture or configuration than the run's.
     """
     if len(captures) > 1:
-        raise InputError(f"avatar trains on one capture, {len(captures)} were given")
+        raise InputError(f"one run trains on one capture, {len(captures)} were given")
+    with opened_recipe(captures, out, config, seed) as (stages, sampler):
+        local = None if devices is None else jax.local_devices()[:devices]
+        if replay:
+            return loop.replay(stages, out, devices=local, loop=config.loop, progress=progress)
+        return loop.train(
+            stages, out, seed=seed, steps=steps, minutes=minutes, loop=config.loop,
+            devices=local, on_sample=sampler, progress=progress,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened_recipe(
+    captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int,
+    *, counted: bool = False,
+) -> Iterator[tuple[tuple[Stage, ...], loop.OnSample]]:
+    """The recipe of a run, made where there is none yet, and what draws its sample pictures.
+
+    Args:
+      captures, out, config, seed: see `train`.
+      counted: whether the volumes may stand beside larger ones: "surface_box" then says how many
+        voxels it spans, see `geometry.volume.lookup`.
+    """
     run, capture = _opened(captures, out, config, seed)
     spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
     frozen = frozen_arrays(inputs)
@@ -78,21 +101,11 @@ def train(
         file=out / "geometry.npz", digest=geometry_digest(capture.digest, config, spec),
     )
     try:
-        stages = build(config, spec, frozen, make_feed(capture, spec, inputs, geometry, config))
-        local = None if devices is None else jax.local_devices()[:devices]
-        if replay:
-            return loop.replay(stages, out, devices=local, loop=config.loop, progress=progress)
-        return loop.train(
-            stages,
-            out,
-            seed=seed,
-            steps=steps,
-            minutes=minutes,
-            loop=config.loop,
-            devices=local,
-            on_sample=_sampler(capture, spec, inputs, frozen, config),
-            progress=progress,
-        )
+        feed = make_feed(capture, spec, inputs, geometry, config)
+        seen = dict(frozen)
+        if counted:
+            seen["surface_box"] = np.float32([*frozen["surface_box"], spec.shape[::-1]])
+        yield build(config, spec, seen, feed), _sampler(capture, spec, inputs, frozen, config)
     finally:
         geometry.close()
 
