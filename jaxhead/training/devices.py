@@ -40,7 +40,7 @@ def layout_words(layout: Mapping[str, int]) -> str:
     devices, processes = layout["devices"], layout["processes"]
     text = f"{devices} device{'s' if devices != 1 else ''}"
     if "together" in layout:
-        text += f" beside {layout['together'] - 1} more"
+        text += f", {layout['together']} subjects at a time"
     return text if processes == 1 else f"{text} in each of {processes} processes"
 
 

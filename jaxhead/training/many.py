@@ -26,7 +26,7 @@ from jaxhead.training.many_session import ManySession
 from jaxhead.training.members import Member, Subject
 from jaxhead.training.progress import Progress
 
-__all__ = ["Subject", "train_many"]
+__all__ = ["Subject", "require_one_process", "train_many"]
 
 
 def train_many(
@@ -85,12 +85,17 @@ def train_many(
     return tuple(results)
 
 
-def _check(subjects: Sequence[Subject]) -> None:
+def require_one_process(subjects: int) -> None:
+    """InputError where several processes would train the subjects."""
     if jax.process_count() > 1:
         raise InputError(
-            f"{len(subjects)} subjects in {jax.process_count()} processes: several subjects train "
-            "in one process, on its devices; start a job for each part of them"
+            f"{subjects} subjects in {jax.process_count()} processes: several subjects train in "
+            "one process, on its devices; start a job for each part of them"
         )
+
+
+def _check(subjects: Sequence[Subject]) -> None:
+    require_one_process(len(subjects))
     names = [[stage.name for stage in subject.stages] for subject in subjects]
     if not names or not names[0] or any(n != names[0] for n in names):
         raise ValueError("subjects need one recipe")

@@ -186,10 +186,8 @@ def require_alike(members: Sequence[Member]) -> None:
     def shapes(member: Member) -> dict[str, str]:
         assert member.state is not None
         names = checkpoints.leaf_names(member.state)
-        return {
-            name: f"{np.asarray(x).dtype}{list(np.shape(x))}"
-            for name, x in zip(names, jax.tree.leaves(member.state))
-        }
+        leaves = jax.tree.leaves(member.state)
+        return {name: f"{x.dtype}{list(x.shape)}" for name, x in zip(names, leaves)}
 
     wanted = shapes(first)
     for member in members[1:]:

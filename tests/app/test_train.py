@@ -40,12 +40,28 @@ def toy(monkeypatch, tmp_path):
         train=toy_train,
         calls=calls,
     )
-    registry = types.SimpleNamespace(SYSTEMS=("toy",), load=lambda name: system)
+
+    def many_train(captures, out, **options):
+        calls.append((captures, out, options))
+        names = [capture.name for capture in captures] or sorted(p.name for p in out.iterdir())
+        return [
+            types.SimpleNamespace(
+                interrupted=toy_train.signal, step=3, steps=9,
+                run=types.SimpleNamespace(path=(out / name).absolute()),
+            )
+            for name in names
+        ]  # fmt: skip
+
+    registry = types.SimpleNamespace(
+        SYSTEMS=("toy",), load=lambda name: system,
+        load_many=lambda name: types.SimpleNamespace(train=many_train),
+    )  # fmt: skip
     monkeypatch.setitem(sys.modules, "jaxhead.systems.registry", registry)
     monkeypatch.setattr("jaxhead.systems.registry", registry, raising=False)
     monkeypatch.setattr(train, "joined", lambda cluster, devices: contextlib.nullcontext())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c").mkdir()
+    (tmp_path / "d").mkdir()
     return system
 
 
@@ -123,3 +139,39 @@ def test_a_replay_tells_what_it_found(toy, tmp_path, capsys):
     assert "first not finite: color" in capsys.readouterr().out
     assert toy.calls[0][2]["replay"] is True
     assert main(["train", "toy", "--out", "r", "--replay", "--steps", "3"]) == 2
+
+
+def test_several_captures_become_a_run_each(toy, capsys, tmp_path):
+    assert main(["train", "toy", "c", "d", "--out", "r", "--steps", "9"]) == 0
+    captures, out, options = toy.calls[-1]
+    assert [str(c) for c in captures] == ["c", "d"] and str(out) == "r"
+    assert (options["steps"], options["seed"]) == (9, None)
+    assert capsys.readouterr().out == "r/c: trained 9 steps\nr/d: trained 9 steps\n"
+    assert main(["train", "toy", "c", "gone", "--out", "r"]) == 1
+    assert "gone" in capsys.readouterr().err
+
+
+def test_the_runs_of_a_folder_go_on_with_their_configuration(toy, capsys, tmp_path):
+    for name in "cd":
+        _run_of(tmp_path / "r" / name)
+    toy.train.signal = "SIGTERM"
+    assert main(["train", "toy", "--out", "r"]) == 143
+    captures, _, options = toy.calls[-1]
+    assert captures == [] and options["config"].field.levels == 7
+    error = capsys.readouterr().err
+    assert "saved r/c at step 3 of 9" in error and "saved r/d at step 3 of 9" in error
+    # A capture that comes later joins them.
+    (tmp_path / "e").mkdir()
+    assert main(["train", "toy", "e", "--out", "r"]) == 143
+    assert [str(c) for c in toy.calls[-1][0]] == ["e"]
+
+
+def test_several_captures_do_not_fit_into_a_run_or_a_replay(toy, tmp_path, capsys):
+    _run_of(tmp_path / "r")
+    assert main(["train", "toy", "c", "d", "--out", "r"]) == 1
+    assert "expected a folder for the runs" in capsys.readouterr().err
+    assert main(["train", "toy", "c", "d", "--out", "s", "--replay"]) == 2
+    assert "--out FOLDER/NAME" in capsys.readouterr().err
+    _run_of(tmp_path / "s" / "c", system="other")
+    assert main(["train", "toy", "c", "d", "--out", "s"]) == 1
+    assert "other" in capsys.readouterr().err and not toy.calls

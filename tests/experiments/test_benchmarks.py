@@ -130,6 +130,18 @@ def test_pmap_ways_are_measured_and_reported():
     assert "| jit, donated |" in text and "| 200 | stalled |" in text
 
 
+def test_many_subjects_are_measured_and_reported():
+    from experiments.benchmarks import many
+    from experiments.benchmarks.field_stage import field_stage
+
+    found = many.measure([field_stage(batch=16, levels=2, log2_size=6)] * 2, rounds=1)
+    assert tuple(found) == (many.ALONE, "in turns", "side by side")
+    result = {"subjects": 2, "samples": 16, "device": "cpu"}
+    seconds = {many.ALONE: 0.004, "in turns": 0.004, "side by side": 0.002}
+    text = many.report({**result, "seconds": seconds})
+    assert "| side by side | 2.00 | 0.02 | 2.00 x |" in text
+
+
 def test_quality_prints_one_row_per_method():
     from experiments.benchmarks import quality
 

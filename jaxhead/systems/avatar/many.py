@@ -18,7 +18,7 @@ from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec, expression_components, skin_vertices
 from jaxhead.systems.avatar.verbs import opened_recipe
 from jaxhead.training.driving import TrainResult
-from jaxhead.training.many import Subject, train_many
+from jaxhead.training.many import Subject, require_one_process, train_many
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import is_run, load_run, runs_in
 
@@ -51,6 +51,7 @@ def train(
       InputError: names or shapes that do not go together, a run or capture at fault; it names it.
     """
     chosen = _chosen(captures, out)
+    require_one_process(len(chosen))
     _require_alike(chosen, config)
     with contextlib.ExitStack() as stack:
         subjects = []
