@@ -31,9 +31,9 @@ class LoopConfig:
       validate_every: steps between validations (each also a checkpoint), 0 for none.
       ahead: dispatches that may be under way while the host prepares the next. Bounded: jax 0.10
         deadlocks on several CPU devices when 32 are (their threads all wait for a free place).
-      together: subjects that a device trains side by side, of several (`training/many.py`); 0 for
-        all of them on an accelerator, whose units one subject leaves idle, and one after the other
-        on a CPU, whose caches hold one.
+      together: of several subjects, how many a device trains side by side; 0 for what suits it.
+        All of them on an accelerator, most of which one subject leaves idle; one on a CPU, where
+        they take turns and nothing is copied or computed for who waits (`training/many.py`).
     """
 
     steps_per_dispatch: int = dataclasses.field(default=8, metadata={"minimum": 1, "maximum": 4096})
