@@ -13,9 +13,11 @@ import pathlib
 import jax
 
 from jaxhead.captures.format import Capture, load_capture
+from jaxhead.captures.sheet import NODES
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec, expression_components, skin_vertices
+from jaxhead.systems.avatar.model import pose_numbers
 from jaxhead.systems.avatar.verbs import opened_recipe
 from jaxhead.training.driving import TrainResult
 from jaxhead.training.many import Subject, require_one_process, train_many
@@ -107,7 +109,7 @@ def _require_alike(
 
 
 _ADVICE = {
-    "expression components": "; --set field.expression_dims makes them agree at the smallest",
+    "numbers in the condition": "; --set field.expression_dims makes them agree at the smallest",
     "pixels": "; train it apart, or capture it anew with that --size",
 }
 
@@ -122,7 +124,11 @@ def _fixed(
         components = AvatarSpec.from_json(dict(load_run(run).spec)).components
     else:
         components = _components(capture, config)
-    found: dict[str, object] = {"pixels": size, "expression components": components}
+    # Lattices that stand still are filled up with zeros, which is what they are.
+    nodes = capture.sway.shape[1] if capture.sway.any() else NODES
+    found: dict[str, object] = {
+        "pixels": size, "numbers in the condition": components, "nodes of sway per side": nodes
+    }
     if config.surface.nearest == "bvh":
         # The tree is built of all triangles: none can be filled up.
         found["triangles"] = len(capture.head.faces)
@@ -136,4 +142,4 @@ def _components(capture: Capture, config: AvatarConfig) -> int:
     skin = skin_vertices(capture.head.regions, capture.head.region_names)
     shapes = capture.vertices[train][:, skin].reshape(len(train), -1)
     found = expression_components(capture.expression[train], shapes, config.field.expression_dims)
-    return len(found["expression_scale"])
+    return len(found["expression_scale"]) + pose_numbers(config.field)
