@@ -110,7 +110,8 @@ def test_what_the_program_depends_on_is_found(small, folder, config, tmp_path):
     bvh = override(config, ["surface.nearest=bvh"])
     found = many._fixed(tmp_path / "new", folder, bvh)
     assert found == {
-        "pixels": "64 x 64", "numbers in the condition": small.spec.components, "nodes of sway per side": 17,
+        "pixels": "64 x 64", "numbers in the condition": small.spec.components,
+        "nodes of sway per side": 17,
         "triangles": len(small.head.faces),
     }  # fmt: skip
     assert many._fixed(small.run.path, None, config)["numbers in the condition"] == 10
