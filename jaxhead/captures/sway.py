@@ -43,7 +43,7 @@ _BATCH = 8
 _MOST_MODES = 40
 # Weights of first and second differences, of the shift itself, and of the shift of tracked skin,
 # in units of the mean curvature of the data's own term.
-_FIRST, _SECOND, _ZERO, _SKIN = 0.02, 0.2, 0.001, 3.0
+_FIRST, _SECOND, _ZERO, _SKIN = 0.02, 0.2, 0.001, 30.0
 _UNIT = 1e-3
 """Shifts are solved for in millimetres, in which the terms above are balanced."""
 

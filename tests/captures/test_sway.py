@@ -161,6 +161,7 @@ def test_a_frame_that_was_not_measured_lies_between_its_neighbours(measured):
 def test_held_out_frames_do_not_move_the_training_frames(head, sheet, monkeypatch):
     # Smoothing in time mixes neighbours, on purpose; its strengths come from training frames.
     monkeypatch.setattr(module, "_smoothed", lambda shifts, training, measured: shifts)
+    monkeypatch.setattr(module, "LEVELS", (2.0,))
     pictures, poses, _ = clip(head, sheet)
     vertices = np.tile(np.asarray(head.template), (FRAMES, 1, 1))
     training, seen = np.arange(FRAMES) < TRAIN, np.ones(FRAMES, bool)

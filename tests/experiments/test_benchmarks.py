@@ -84,7 +84,7 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     subject = open_subject(capture, tmp_path, multi_override("default", TINY))
     subject.geometry.close()
     truth = load_truth(capture)
-    requests = novel_views.view_requests(subject.spec, subject.inputs, truth)
+    requests = novel_views.view_requests(subject.spec, subject.inputs, truth, subject.config)
     np.testing.assert_array_equal(requests.head_to_camera, truth.head_to_camera)
     np.testing.assert_array_equal(
         requests.vertices, subject.inputs["vertices"][truth.view_ids].astype(np.float32)
