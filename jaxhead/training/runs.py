@@ -21,7 +21,7 @@ from jaxhead.files import arrays as array_files
 from jaxhead.files import atomic
 from jaxhead.files.errors import InputError
 
-FORMAT, VERSION = "jaxhead-run", 2
+FORMAT, VERSION = "jaxhead-run", 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
