@@ -19,8 +19,8 @@ from jaxhead.files.errors import InputError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
-# A capture reads its video twice; the second reading does about half of the work.
-_STAGES = ("landmarks", "frames")
+# What a capture spends its time on, about a third each.
+_STAGES = ("landmarks", "frames", "sway")
 
 
 @dataclasses.dataclass(frozen=True)

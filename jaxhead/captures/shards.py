@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -22,13 +21,13 @@ from typing import Any
 
 from jaxhead.captures.clips import MAX_RECORD, Layout, clip_starts, layout_of, pack_clip
 from jaxhead.captures.format import Capture, load_capture
+from jaxhead.captures.validate import read_document
 from jaxhead.files.atomic import new_folder, write_json
 from jaxhead.files.errors import InputError
 
 FORMAT, VERSION = "jaxhead-clips", 1
 SPLITS = ("train", "test", "all")
 _NAME = re.compile(r"clips-\d{5}\.array_record")
-_MAX_JSON = 256 << 20
 INSTALL = "pip install 'jaxhead[corpora]'"
 
 
@@ -189,19 +188,8 @@ def read_index(folder: str | os.PathLike) -> Shards:
       InputError: not a folder of shards, another version, a missing or cut file.
     """
     folder = pathlib.Path(folder)
+    info = read_document(folder, "index.json", FORMAT, VERSION, "a folder of shards")
     path = folder / "index.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: not a folder of shards (index.json is missing)")
-    if path.stat().st_size > _MAX_JSON:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_JSON}")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path}: format is not {FORMAT!r}")
-    if info.get("version") != VERSION:
-        raise InputError(f"{path}: version {info.get('version')!r}, this program reads {VERSION}")
     try:
         layout = _layout(info["layout"])
         captures = tuple(dict(row) for row in info["captures"])

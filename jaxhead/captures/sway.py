@@ -164,7 +164,7 @@ def _template(
     count = 0
     for batch, seen in _mapped(look, ids):
         fresh = np.diff(batch, prepend=-1) > 0
-        value, trust = seen[fresh].transpose(2, 1, 0).astype(np.float64).swapaxes(0, 1)
+        value, trust = seen[fresh].transpose(1, 2, 0).astype(np.float64)
         weight, total = weight + trust.sum(1), total + (trust * value).sum(1)
         squares += (trust * value**2).sum(1)
         count += int(fresh.sum())

@@ -115,21 +115,34 @@ def frame_ids(folder: pathlib.Path, info: Mapping[str, Any], part: str) -> np.nd
     return np.asarray(ids, np.int32).reshape(-1)
 
 
-def read_info(folder: pathlib.Path) -> dict[str, Any]:
-    """Parsed and checked capture.json."""
-    path = folder / "capture.json"
+def read_document(
+    folder: pathlib.Path, name: str, form: str, version: int, what: str
+) -> dict[str, Any]:
+    """The JSON object in `folder`/`name`, whose "format" and "version" have to be those given.
+
+    Raises:
+      InputError: absent (then the folder is not `what`), too large, not JSON, or something else.
+    """
+    path = folder / name
     if not path.is_file():
-        raise InputError(f"{folder}: not a capture folder (capture.json is missing)")
+        raise InputError(f"{folder}: not {what} ({name} is missing)")
     if path.stat().st_size > _MAX_JSON:
         raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_JSON}")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path}: format is not {FORMAT!r}")
-    if info.get("version") != VERSION:
-        raise InputError(f"{path}: version {info.get('version')!r}, this program reads {VERSION}")
+    if not isinstance(info, dict) or info.get("format") != form:
+        raise InputError(f"{path}: format is not {form!r}")
+    if info.get("version") != version:
+        raise InputError(f"{path}: version {info.get('version')!r}, this program reads {version}")
+    return info
+
+
+def read_info(folder: pathlib.Path) -> dict[str, Any]:
+    """Parsed and checked capture.json."""
+    info = read_document(folder, "capture.json", FORMAT, VERSION, "a capture folder")
+    path = folder / "capture.json"
     checks = {
         "files": lambda v: isinstance(v, dict) and all(isinstance(x, str) for x in v.values()),
         "frames": lambda v: type(v) is int and 0 < v < 10_000_000,

@@ -5,30 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from captures.small_captures import small_head
 from files.making import mutated
 
 from jaxhead.captures.format import CaptureWriter, load_capture, split_frames
 from jaxhead.captures.validate import file_digest
 from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.errors import InputError
-from jaxhead.heads.model import HeadModel
 
 SIZE, FRAMES = 16, 5
-
-
-def small_head(vertices=4, scores=2):
-    rng = np.random.default_rng(0)
-    return HeadModel(
-        template=rng.normal(size=(vertices, 3)).astype(np.float32),
-        faces=np.array([[0, 1, 2], [0, 2, 3]], np.int32),
-        identity_basis=np.zeros((0, vertices, 3), np.float32),
-        expression_basis=np.zeros((scores, vertices, 3), np.float32),
-        uv=np.zeros((vertices, 2), np.float32),
-        regions=np.zeros(vertices, np.int32),
-        landmark_faces=np.zeros(1, np.int32),
-        landmark_weights=np.ones((1, 3), np.float32) / 3,
-        expression_names=("a", "b"),
-    )
 
 
 def small_tracking(**changes):

@@ -22,6 +22,7 @@ from jaxhead.systems.avatar.rays import (
     ray_sway,
     render_head,
     torso_points,
+    unswayed,
 )
 
 CHUNK = 2048
@@ -120,7 +121,7 @@ def _may_hit(rays, shift, cells, box, segments):
     """(n,) bool: whether a ray has an occupied cell on its way through the box."""
     near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
     step = (far - near) / segments
-    origins = jnp.concatenate([rays.origins[:, :2] - shift, rays.origins[:, 2:]], axis=-1)
+    origins = unswayed(rays.origins, shift)
 
     def test(hit, i):
         points = origins + (near + (i + 0.5) * step)[:, None] * rays.directions

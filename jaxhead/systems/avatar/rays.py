@@ -128,7 +128,7 @@ def probe(
     """
     near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
     middles = sampling.segment_centres(near, far, segments)
-    points = _unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
+    points = unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
     kinds = occupancy.look_up(cells, points, box[0], box[1])
     solid = kinds == SOLID
     first = jnp.where(jnp.any(solid, axis=-1), jnp.argmax(solid, axis=-1), segments)
@@ -136,7 +136,7 @@ def probe(
     return near, far, (kinds == OCCUPIED) & in_view
 
 
-def _unswayed(points: jax.Array, shift: jax.Array) -> jax.Array:
+def unswayed(points: jax.Array, shift: jax.Array) -> jax.Array:
     """(n, 3) points without their shift (n, 2) in x and y."""
     return jnp.concatenate([points[:, :2] - shift, points[:, 2:]], axis=-1)
 
@@ -229,7 +229,7 @@ def without_sway(
       sway: (b, G, G, 2) metres; box: (2, 2) metres, its first and last node.
       frame: (n,) int32 in [0, b).
     """
-    return _unswayed(points, lookup_lattice(sway, points[:, :2], box, frame))
+    return unswayed(points, lookup_lattice(sway, points[:, :2], box, frame))
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:
