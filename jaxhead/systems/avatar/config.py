@@ -20,12 +20,16 @@ def choice(default: str, accepted: tuple[str, ...]) -> Any:
 class FieldConfig:
     """The conditional hash field F(p', E, d) of the head (INSTA's sizes are the preset `insta`)."""
 
-    levels: int = number(16, 1, 32)
+    encoding: str = choice("hash", ("hash", "dense", "triplane"))  # of points
+    levels: int = number(16, 1, 32)  # of the hash grid, as the next two
     features: int = number(2, 1, 8)
     log2_size: int = number(15, 4, 24)
     base_resolution: int = number(16, 1, 1024)
     finest_resolution: int = number(256, 1, 1 << 16)
     rule: str = choice("instant-ngp", ("instant-ngp", "torch-ngp"))
+    dense_resolution: int = number(64, 2, 512)  # finest dense grid; each doubles the one before
+    plane_resolution: int = number(256, 2, 4096)  # finest tri-plane; each doubles the one before
+    grid_features: int = number(4, 1, 64)  # of a dense grid, or of each plane
     hidden: int = number(64, 1, 1024)
     density_layers: int = number(2, 1, 12)  # linear layers, the last one included
     color_layers: int = number(2, 1, 12)

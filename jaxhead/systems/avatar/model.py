@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxhead.captures.pose_predictor import POSE
 from jaxhead.encodings.hash_grid import HashGridConfig, hash_rows, init_table
+from jaxhead.encodings.multi_grid import MultiGridConfig, grid_rows, init_grids
 from jaxhead.encodings.spherical_harmonics import sh
 from jaxhead.geometry.fusion import materialised
 from jaxhead.networks.mlp import BiasFreeMLP
@@ -46,6 +47,24 @@ def grid_config(config: FieldConfig | TorsoConfig, rule: str = "instant-ngp") ->
     )
 
 
+def point_encoding(config: FieldConfig) -> HashGridConfig | MultiGridConfig:
+    """What encodes the points of the head's field."""
+    if config.encoding == "hash":
+        return grid_config(config, config.rule)
+    finest = {"dense": config.dense_resolution, "triplane": config.plane_resolution}
+    return MultiGridConfig(
+        kind=config.encoding,
+        base_resolution=min(config.base_resolution, finest[config.encoding]),
+        finest_resolution=finest[config.encoding],
+        features=config.grid_features,
+    )
+
+
+def _point_rows(tables, points: jax.Array, encoding: HashGridConfig | MultiGridConfig) -> jax.Array:
+    rows = hash_rows if isinstance(encoding, HashGridConfig) else grid_rows
+    return rows(tables, points, encoding)
+
+
 def density_net(config: FieldConfig) -> BiasFreeMLP:
     """Hash features and condition -> log density and geometry features."""
     return BiasFreeMLP(
@@ -67,10 +86,13 @@ def init_head(key: jax.Array, config: FieldConfig, components: int) -> Params:
       components: length of the condition.
     """
     tables, density, color = jax.random.split(key, 3)
-    inputs = config.levels * config.features + components
+    encoding = point_encoding(config)
+    init = init_table if isinstance(encoding, HashGridConfig) else init_grids
     return {
-        "tables": init_table(tables, grid_config(config, config.rule)),
-        "density": density_net(config).init(density, jnp.zeros((1, inputs)))["params"],
+        "tables": init(tables, encoding),
+        "density": density_net(config).init(
+            density, jnp.zeros((1, encoding.dimensions + components))
+        )["params"],
         "color": color_net(config).init(
             color, jnp.zeros((1, 16 + config.geometry_features))
         )["params"],
@@ -133,7 +155,7 @@ def head_field(
       (n, 3) colour in [0, 1]; (n,) density per unit length, >= 0; (n, g) geometry features.
     """
     # A sample per column all the way: as the features come, and as the networks are fastest.
-    features = hash_rows(params["tables"], points, grid or grid_config(config, config.rule))
+    features = _point_rows(params["tables"], points, grid or point_encoding(config))
     out = density_net(config).columns(
         params["density"], jnp.concatenate([features, condition])
     )

@@ -8,11 +8,18 @@ import pytest
 from jax import export
 
 from jaxhead.systems.avatar.data import make_feed
+from jaxhead.systems.avatar.model import init_head
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.surface import GeometryCache, frame_geometry
 from jaxhead.training.lowering import export_step
 
-VARIANTS = {"default": {}, "exact": {"nearest": "bvh"}, "unmapped": {"mapping": "none"}}
+VARIANTS = {
+    "default": {},
+    "exact": {"nearest": "bvh"},
+    "unmapped": {"mapping": "none"},
+    "dense": {"encoding": "dense"},
+    "triplane": {"encoding": "triplane"},
+}  # fmt: skip
 
 
 def _with(config, changes):
@@ -42,6 +49,9 @@ def test_the_step_lowers_for_tpus(small, variant):
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_pictures_lower_for_a_tpu(small, variables, variant):
     config = _with(small.config, VARIANTS[variant])
+    params = dict(variables.params["avatar"])
+    if "encoding" in VARIANTS[variant]:
+        params["head"] = init_head(jax.random.key(0), config.field, small.spec.components)
     frozen = dict(small.frozen)
     vertices = jnp.asarray(small.inputs["vertices"][0])
     torso_condition = jnp.zeros(6)
@@ -59,6 +69,6 @@ def test_pictures_lower_for_a_tpu(small, variables, variant):
         return predict(params, state, frozen, request, size=(height, width), config=config)
 
     made = export.export(jax.jit(picture), platforms=["tpu"])(
-        variables.params["avatar"], variables.state, frozen, vertices, request
+        params, variables.state, frozen, vertices, request
     )
     assert made.platforms == ("tpu",) and made.out_avals

@@ -6,6 +6,7 @@ import goldens_reader
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxhead.encodings.hash_grid import HashGridConfig
@@ -176,3 +177,30 @@ def test_conditions_belong_to_the_samples_of_their_frame():
         part = slice(4 * n, 4 * n + 4)
         alone = model.region_condition(conditions[n, None], share[part], config=FieldConfig())
         np.testing.assert_array_equal(whole[:, part], alone)
+
+
+@pytest.mark.parametrize("encoding", ["dense", "triplane"])
+def test_other_encodings_of_points_learn(encoding):
+    config = dataclasses.replace(
+        SMALL, encoding=encoding, dense_resolution=16, plane_resolution=16, base_resolution=8
+    )
+    params = model.init_head(jax.random.key(0), config, 2)
+    points = jax.random.uniform(jax.random.key(1), (64, 3))
+    directions = jnp.broadcast_to(jnp.asarray([0.0, 0, 1]), (64, 3))
+    wanted = (points > 0.5).astype(jnp.float32)
+
+    def loss(params):
+        field = model.head_field(params, points, directions, jnp.zeros((2, 64)), config=config)
+        return jnp.mean((field[0] - wanted) ** 2)
+
+    rule = optax.adam(0.02)
+
+    @jax.jit
+    def step(params, state):
+        updates, state = rule.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    before, state = float(loss(params)), rule.init(params)
+    for _ in range(60):
+        params, state = step(params, state)
+    assert float(loss(params)) < 0.2 * before
