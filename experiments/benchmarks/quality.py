@@ -67,13 +67,20 @@ def score_clip(
     if without:
         kinds["unmapped"] = [*settings, UNMAPPED]
     return {
-        kind: _trained(capture, folder / kind, length, chosen) for kind, chosen in kinds.items()
+        kind: trained(capture, folder / kind, length, chosen) for kind, chosen in kinds.items()
     }
 
 
-def _trained(
+def trained(
     capture: pathlib.Path, run_path: pathlib.Path, length: Sequence[str], settings: Sequence[str]
 ) -> dict[str, Any]:
+    """The report of `jaxhead evaluate` of a run that is trained where it is not yet.
+
+    Args:
+      capture: a capture folder.
+      run_path: the run; its scores lie beside it.
+      length, settings: see `score_clip`.
+    """
     scores = run_path.with_suffix(".json")
     if not scores.exists():
         fixed = is_run(run_path) and load_run(run_path).steps

@@ -1,0 +1,106 @@
+"""What each part of the avatar buys: same capture, seed and number of steps, one setting changed.
+
+    python -m experiments.benchmarks.variants encodings talk --out variants --steps 3000
+    python -m experiments.benchmarks.variants parts talk --out variants --steps 3000
+
+Groups: `encodings` of the head's points; `parts` of the method. Every step is a command of jaxhead;
+one whose output exists under `--out` is done, so an interrupted benchmark goes on. The last 20 % of
+the frames are held out; "driven" predicts the torso's motion instead of measuring it. The time of a
+step is the median over what the run logged: run nothing else beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.flags import run_module
+from experiments.benchmarks.quality import trained
+from jaxhead.app.flags import Arguments, UsageError
+
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "encodings": {
+        "hash": (),
+        "dense": ("field.encoding=dense",),
+        "triplane": ("field.encoding=triplane",),
+    },
+    "parts": {
+        "default": (),
+        "mapping: nearest triangle": ("field.mapping=nearest",),
+        "mapping: as INSTA programs it": ("field.mapping=program",),
+        "mapping: none": ("field.mapping=none",),
+        "expression: everywhere": ("field.expression_region=everywhere",),
+        "expression: one number": ("field.expression_dims=1",),
+        "no shell around the mesh": ("surface.shell=false",),
+        "no sway": ("surface.sway=false",),
+        "hair without the pose": ("field.pose=false",),
+    },
+}
+COLUMNS = (
+    ("image", ("test", "image", "psnr")),
+    ("face", ("test", "face", "psnr")),
+    ("SSIM", ("test", "image", "ssim")),
+    ("driven image", ("driven", "image", "psnr")),
+    ("driven face", ("driven", "face", "psnr")),
+)
+
+
+def step_milliseconds(run: pathlib.Path) -> float:
+    """The median wall time of a step in milliseconds, of the run's `times.jsonl`."""
+    lines = (run / "times.jsonl").read_text("utf-8").splitlines()
+    return float(np.median([1e3 / json.loads(line)["steps_per_second"] for line in lines]))
+
+
+def report(rows: dict[str, tuple[dict[str, Any], float]]) -> str:
+    """Markdown: a row per variant.
+
+    Args:
+      rows: {variant: (report of `jaxhead evaluate`, milliseconds per step)}.
+    """
+    titles = [title for title, _ in COLUMNS]
+    lines = ["| | " + " | ".join(titles) + " | ms/step |", "|---" * (len(titles) + 2) + "|"]
+    for name, (scores, time) in rows.items():
+        cells = []
+        for title, path in COLUMNS:
+            value: Any = scores
+            for key in path:
+                value = value[key]
+            cells.append(f"{value:.3f}" if title == "SSIM" else f"{value:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {time:.1f} |")
+    return "\n".join(lines)
+
+
+def _define(values) -> None:
+    from absl import flags
+
+    flags.DEFINE_string("out", None, "the folder for everything", flag_values=values)
+    flags.DEFINE_integer("steps", 3000, "of training", flag_values=values)
+    flags.DEFINE_multi_string("set", [], "of every variant", flag_values=values)
+
+
+def run(arguments: Arguments) -> int:
+    """Trains and scores every variant of a group, then prints the table."""
+    flags = arguments.flags
+    group, capture = arguments.positionals
+    if not flags.out:
+        raise UsageError("--out is missing")
+    if group not in GROUPS:
+        raise UsageError(f"unknown group {group}, expected one of {', '.join(GROUPS)}")
+    folder = pathlib.Path(flags.out) / (pathlib.Path(capture).name or "capture")
+    rows = {}
+    for name, settings in GROUPS[group].items():
+        path = folder / "".join(c if c.isalnum() else "_" for c in name)
+        length = ["--steps", str(flags.steps)]
+        scores = trained(pathlib.Path(capture), path, length, [*flags.set, *settings])
+        rows[name] = scores, step_milliseconds(path)
+    print(report(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    name = "experiments.benchmarks.variants"
+    sys.exit(run_module(name, __doc__, _define, run, positionals=("GROUP", "CAPTURE")))
