@@ -58,7 +58,7 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
     """
     run = load_run(run_path)
     config = from_document(AvatarConfig, run.config)
-    spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
+    spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = frozen_arrays(inputs)
     requests = view_requests(spec, inputs, truth, config)
     (stage,) = build(config, spec, frozen, None)

@@ -80,7 +80,7 @@ def open_subject(
       InputError: the capture is at fault.
     """
     run, capture = verbs._opened([pathlib.Path(path)], folder / "run", config, 0)
-    spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
+    spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = verbs.frozen_arrays(inputs)
     geometry = GeometryCache(inputs["vertices"], inputs["train"], frozen, config=config)
     feed = make_feed(capture, spec, inputs, geometry, config)

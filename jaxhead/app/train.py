@@ -120,7 +120,7 @@ def configuration(
     Raises:
         ConfigurationError: an unknown preset or setting, a value of a wrong type or out of range.
     """
-    from jaxhead.training.configuration import from_document, override
+    from jaxhead.training.configuration import override
 
     presets = system.presets
     if preset is not None and preset not in presets:
@@ -128,7 +128,7 @@ def configuration(
         raise ConfigurationError(f"--preset {preset}: no such preset{hint}")
     config = presets[preset or "default"]()
     if former is not None and preset is None:
-        config = from_document(type(config), former.config)
+        config = former.config_as(type(config))
     return override(config, overrides)
 
 

@@ -1,9 +1,10 @@
 """The run folder: what one training is, written down so that it can be resumed and rendered.
 
     run.json        format, version, system, config, spec, seed, steps per stage, source capture,
-    code version inputs.npz      arrays of the capture that rendering needs checkpoints/    one
-    folder per stage, written by Orbax metrics.jsonl   deterministic; times.jsonl: wall times;
-    tensorboard/; samples/
+                    code version
+    inputs.npz      arrays of the capture that rendering needs
+    checkpoints/    one folder per stage, written by Orbax
+    metrics.jsonl   deterministic; times.jsonl: wall times; tensorboard/; samples/
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 import jaxhead
 from jaxhead.files import arrays as array_files
 from jaxhead.files import atomic
-from jaxhead.files.errors import InputError
+from jaxhead.files.errors import ConfigurationError, InputError
+from jaxhead.training.configuration import from_document
 
+Document = TypeVar("Document")
 FORMAT, VERSION = "jaxhead-run", 3
 
 
@@ -53,6 +56,20 @@ class Run:
     def inputs(self) -> dict[str, np.ndarray]:
         """The arrays of inputs.npz; InputError when the file is missing or damaged."""
         return array_files.read_npz(self.path / "inputs.npz", max_bytes=16 << 30)
+
+    def config_as(self, kind: type[Document]) -> Document:
+        """The configuration as a frozen dataclass; InputError where the document is none."""
+        return self._as(kind, "config")
+
+    def spec_as(self, kind: type[Document]) -> Document:
+        """What depends on the data as a frozen dataclass; InputError where the document is none."""
+        return self._as(kind, "spec")
+
+    def _as(self, kind: type[Document], part: str) -> Document:
+        try:
+            return from_document(kind, getattr(self, part))
+        except ConfigurationError as error:
+            raise InputError(f"{self.path / 'run.json'}: {part}: {error}") from error
 
     def write(self) -> Run:
         """Write run.json at once; returns self."""
@@ -140,6 +157,11 @@ def _checked(file: pathlib.Path, document: dict[str, Any]) -> dict[str, Any]:
     for name, kind in kinds.items():
         if name not in document or not isinstance(document[name], kind):
             raise InputError(f"{file}: {name} is missing or of the wrong type")
+    for source in document["sources"]:
+        if not isinstance(source, dict) or any(
+            not isinstance(source.get(name), str) for name in ("path", "digest")
+        ):
+            raise InputError(f"{file}: source {source!r}, expected its path and digest")
     unknown = sorted(set(document) - set(kinds))
     if unknown:
         raise InputError(f"{file}: unknown entry {unknown[0]!r}")

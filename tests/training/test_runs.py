@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -53,6 +54,8 @@ def test_a_creation_that_was_killed_can_be_repeated(tmp_path):
     ({"steps": {"a": 0}}, "steps of a"),
     ({"config": None}, "config"),
     ({"extra": 1}, "extra"),
+    ({"sources": ["/c"]}, "source '/c'"),
+    ({"sources": [{"path": 3, "digest": "ab"}]}, "path and digest"),
 ])  # fmt: skip
 def test_documents_of_another_kind_are_refused(tmp_path, change, words):
     made(tmp_path / "r")
@@ -75,3 +78,28 @@ def test_damaged_documents_are_one_line(tmp_path, text):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a run"):
         runs.load_run(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    frames: int = dataclasses.field(metadata={"minimum": 1})
+    box: tuple[tuple[float, float], ...] = ()
+
+
+@pytest.mark.parametrize("spec, words", [
+    ({"frames": "many"}, "spec: frames: 'many', expected an integer"),
+    ({"frames": 0}, "at least 1"),
+    ({"frames": 2, "box": [3]}, r"box\[0\]"),
+    ({}, "frames"),
+    ({"frames": 2, "colour": 1}, "colour"),
+])  # fmt: skip
+def test_a_spec_of_another_shape_is_one_line_that_names_the_file(tmp_path, spec, words):
+    run = made(tmp_path / "r", spec=spec)
+    with pytest.raises(InputError, match=f"run.json: spec: .*{words}|run.json: .*{words}") as error:
+        run.spec_as(Spec)
+    assert "\n" not in str(error.value)
+
+
+def test_a_spec_comes_back_as_tuples(tmp_path):
+    made(tmp_path / "r", spec={"frames": 5, "box": ((0, 1), (2, 3))})
+    assert runs.load_run(tmp_path / "r").spec_as(Spec) == Spec(5, ((0.0, 1.0), (2.0, 3.0)))

@@ -35,7 +35,11 @@ SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
 
 
-@dataclasses.dataclass(frozen=True)
+def _from(least: float) -> Any:
+    return dataclasses.field(metadata={"minimum": least, "maximum": 1 << 30})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AvatarSpec:
     """What of the program's shape depends on the capture; stored in the run as JSON.
 
@@ -53,25 +57,15 @@ class AvatarSpec:
         border does.
     """
 
-    frames: int
-    train_frames: int
-    size: tuple[int, int]
-    fps: float
-    scores: int
-    components: int
+    frames: int = _from(1)
+    train_frames: int = _from(1)
+    size: tuple[int, int] = _from(1)
+    fps: float = _from(1e-3)
+    scores: int = _from(0)
+    components: int = _from(0)
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] = _from(1)
     surface_box: tuple[tuple[float, float, float], tuple[float, float, float]]
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> AvatarSpec:
-        """The spec that `dataclasses.asdict` and JSON made a plain dictionary of."""
-        value = dict(value)
-        for name in ("size", "shape"):
-            value[name] = tuple(value[name])
-        for name in ("box", "surface_box"):
-            value[name] = tuple(tuple(corner) for corner in value[name])
-        return cls(**value)
 
 
 def expression_components(

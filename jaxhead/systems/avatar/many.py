@@ -121,7 +121,7 @@ def _fixed(
     capture = load_capture(path or load_run(run).sources[0]["path"])
     size = " x ".join(str(n) for n in capture.size[::-1])
     if is_run(run):
-        components = AvatarSpec.from_json(dict(load_run(run).spec)).components
+        components = load_run(run).spec_as(AvatarSpec).components
     else:
         components = _components(capture, config)
     # Lattices that stand still are filled up with zeros, which is what they are.

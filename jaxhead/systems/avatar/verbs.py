@@ -31,7 +31,7 @@ from jaxhead.systems.avatar.surface import (
 )
 from jaxhead.systems.avatar.system import PLAYER, build
 from jaxhead.training import loop, processes
-from jaxhead.training.configuration import from_document, to_document
+from jaxhead.training.configuration import to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import Run, create_run, is_run, load_run
 from jaxhead.training.system import Stage, Variables
@@ -93,7 +93,7 @@ def opened_recipe(
         voxels it spans, see `geometry.volume.lookup`.
     """
     run, capture = _opened(captures, out, config, seed)
-    spec, inputs = AvatarSpec.from_json(dict(run.spec)), run.inputs()
+    spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = frozen_arrays(inputs)
     train_ids = inputs["train"]
     geometry = GeometryCache(
@@ -131,7 +131,7 @@ def _opened(
         # Both ways to here see the spec as JSON gives it back.
         return load_run(out), capture
     run = load_run(out)
-    former = from_document(AvatarConfig, run.config)
+    former = run.config_as(AvatarConfig)
     old = dict(_settings(former))
     for name, new in _settings(config):
         if new != old[name]:
@@ -217,8 +217,8 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
       InputError: the run, a driving capture or an option is at fault.
     """
     loaded = load_run(run)
-    config = from_document(AvatarConfig, loaded.config)
-    spec, inputs = AvatarSpec.from_json(dict(loaded.spec)), loaded.inputs()
+    config = loaded.config_as(AvatarConfig)
+    spec, inputs = loaded.spec_as(AvatarSpec), loaded.inputs()
     frozen = frozen_arrays(inputs)
     head = _head(inputs)
     requests = make_requests(options, spec, inputs, head, config)

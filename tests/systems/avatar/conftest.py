@@ -70,7 +70,7 @@ def open_run(folder: pathlib.Path, out: pathlib.Path, config: AvatarConfig) -> S
     inputs = run.inputs()
     return Small(
         folder=folder, capture=capture, config=config, run=run,
-        spec=AvatarSpec.from_json(dict(run.spec)), inputs=inputs,
+        spec=run.spec_as(AvatarSpec), inputs=inputs,
         frozen={k: jnp.asarray(v) for k, v in verbs.frozen_arrays(inputs).items()},
         head=capture.head,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from jaxhead.systems.avatar.inputs import (
     torso_condition,
     torso_parameters,
 )
+from jaxhead.training.configuration import from_document
 
 
 def test_conditions_are_whitened_over_the_training_frames(small):
@@ -108,7 +109,7 @@ def test_boxes_hold_all_training_meshes(small):
 
 def test_the_spec_survives_json(small):
     document = json.loads(json.dumps(dataclasses.asdict(small.spec)))
-    again = AvatarSpec.from_json(document)
+    again = from_document(AvatarSpec, document)
     assert again == small.spec and hash(again) == hash(small.spec)
 
 
