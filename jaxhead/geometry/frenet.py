@@ -20,6 +20,8 @@ from jaxhead.geometry.safe import safe_divide, safe_normalize, safe_sqrt
 from jaxhead.geometry.transforms import matmul, rigid
 
 VARIANTS = ("formula", "nearest", "scaled", "program")
+RULES = {"nearest": 0, "scaled": 1, "program": 2}
+"""Labels of triangles for the variant "regions", by what happens there."""
 
 
 @flax.struct.dataclass
@@ -109,6 +111,7 @@ def map_points(
     variant: str = "formula",
     beta: float = 4.0,
     own_rate: float = 1.0,
+    rules: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns points and view directions of head space in canonical space.
 
@@ -131,12 +134,12 @@ def map_points(
       canonical points (..., 3) and unit canonical directions (..., 3).
 
     Raises:
-      ValueError: unknown variant.
+      ValueError: unknown variant, or "regions" without rules.
     """
     points, directions = jnp.asarray(points), jnp.asarray(directions)
     linear, shift = point_transforms(
         points, index, deformed, canonical, neighbours, variant=variant, beta=beta,
-        own_rate=own_rate,
+        own_rate=own_rate, rules=rules,
     )
     p, d = _split(points), _split(directions)
     mapped = [_row(linear[r], p) + shift[r] for r in range(3)]
@@ -154,24 +157,51 @@ def point_transforms(
     variant: str,
     beta: float,
     own_rate: float = 1.0,
+    rules: ArrayLike | None = None,
 ) -> tuple[list[list[jax.Array]], list[jax.Array]]:
     """Returns each point's affine map to canonical space as planes ([3][3], [3]) of (...) arrays.
 
     Arguments as in `map_points`; `linear[r][k]` is row r, column k of the 3x3 part.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r}: expected one of {', '.join(VARIANTS)}")
     index = jnp.asarray(index, jnp.int32)
     if variant in ("nearest", "scaled"):
         maps = triangle_maps(deformed, canonical, scaled=variant == "scaled")
         planes = _affine_planes(maps)
         return _as_rows([plane[index] for plane in planes])
+    if variant == "regions":
+        return _by_rule(points, index, deformed, canonical, neighbours, beta, own_rate, rules)
     hood = neighbourhood(index, neighbours)
     if variant == "formula":
         weights = _weights(points, _columns(deformed.centroids), hood, (beta,) * 4)
         planes = _affine_planes(triangle_maps(deformed, canonical))
         return _as_rows(_blend(planes, hood, weights))
-    rates = (own_rate, beta, beta, beta)
+    if variant == "program":
+        return _averaged_frames(points, hood, deformed, canonical, (own_rate, beta, beta, beta))
+    raise ValueError(f"variant={variant!r}: expected one of {', '.join((*VARIANTS, 'regions'))}")
+
+
+def _by_rule(points, index, deformed, canonical, neighbours, beta, own_rate, rules):
+    """Returns the transforms of the variant that the nearest triangle's label asks for."""
+    if rules is None:
+        raise ValueError("variant='regions': expected rules, a label per triangle")
+    # One look-up serves both single-triangle rules: their maps are chosen per triangle, not point.
+    rules = jnp.asarray(rules, jnp.int32)
+    maps = jnp.where(
+        (rules == RULES["scaled"])[:, None, None],
+        triangle_maps(deformed, canonical, scaled=True), triangle_maps(deformed, canonical),
+    )  # fmt: skip
+    single = [plane[index] for plane in _affine_planes(maps)]
+    hood = neighbourhood(index, neighbours)
+    linear, shift = _averaged_frames(
+        points, hood, deformed, canonical, (own_rate, beta, beta, beta)
+    )
+    averaged = [x for r in range(3) for x in (*linear[r], shift[r])]
+    here = rules[index] == RULES["program"]
+    return _as_rows([jnp.where(here, a, b) for a, b in zip(averaged, single)])
+
+
+def _averaged_frames(points, hood, deformed, canonical, rates):
+    """Returns the transforms M_canonical M_deformed^-1 of averaged frames."""
     w_deformed = _weights(points, _columns(deformed.centroids), hood, rates)
     # The program measures the canonical weights from the deformed point too.
     w_canonical = _weights(points, _columns(canonical.centroids), hood, rates)

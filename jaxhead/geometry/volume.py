@@ -170,6 +170,7 @@ def displacement_volume(
     variant: str = "formula",
     beta: float = 4.0,
     own_rate: float = 1.0,
+    rules: ArrayLike | None = None,
 ) -> jax.Array:
     """Returns canonical minus posed position (nz, ny, nx, 3) in metres of every voxel's centre.
 
@@ -181,7 +182,7 @@ def displacement_volume(
       faces, neighbours: (F, 3) each.
       index_volume: (nz, ny, nx) int32 nearest triangle.
       box: (2, 3) metres.
-      variant, beta, own_rate: see `frenet.map_points`.
+      variant, beta, own_rate, rules: see `frenet.map_points`.
     """
     index_volume = jnp.asarray(index_volume, jnp.int32)
     p = _centre_planes(jnp.asarray(box), index_volume.shape)
@@ -194,6 +195,7 @@ def displacement_volume(
         variant=variant,
         beta=beta,
         own_rate=own_rate,
+        rules=rules,
     )
     moved = [
         linear[r][0] * p[0] + linear[r][1] * p[1] + linear[r][2] * p[2] + shift[r] - p[r]

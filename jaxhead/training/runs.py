@@ -24,7 +24,7 @@ from jaxhead.files.errors import ConfigurationError, InputError
 from jaxhead.training.configuration import from_document
 
 Document = TypeVar("Document")
-FORMAT, VERSION = "jaxhead-run", 3
+FORMAT, VERSION = "jaxhead-run", 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,23 @@ def test_rigid_motion_is_undone(problem, variant):
     np.testing.assert_allclose(mapped, points, atol=2e-5)
 
 
+def test_a_rule_per_triangle_does_what_its_variant_does(problem):
+    faces, canonical, deformed, points, directions, index = problem
+    neighbours, s, d = meshes.edge_neighbours(faces), SURFACE(canonical, faces), SURFACE(
+        deformed, faces
+    )
+    rules = np.arange(len(faces), dtype=np.int32) % len(frenet.RULES)
+    found = MAP(points, directions, index, d, s, neighbours, variant="regions", rules=rules)
+    for name, label in frenet.RULES.items():
+        here = rules[index] == label
+        assert here.any()
+        expected = MAP(points, directions, index, d, s, neighbours, variant=name)
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(one[here], other[here], atol=1e-5)
+    with pytest.raises(ValueError, match="expected rules"):
+        frenet.map_points(points, directions, index, d, s, neighbours, variant="regions")
+
+
 def test_frames_are_rotations(problem):
     faces, _, deformed, *_ = problem
     frames = frenet.triangle_frames(jnp.asarray([deformed, deformed]), faces)

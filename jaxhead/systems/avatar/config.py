@@ -40,7 +40,9 @@ class FieldConfig:
     pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions
     pose_noise: float = number(0.5, 0.0, 10.0)  # in units of a number's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
-    mapping: str = choice("formula", ("formula", "nearest", "scaled", "program", "none"))
+    mapping: str = choice(
+        "formula", ("formula", "nearest", "scaled", "program", "regions", "none")
+    )
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
     dtype: str = choice("float32", ("float32", "bfloat16"))
 
@@ -138,7 +140,7 @@ def insta() -> AvatarConfig:
         field=FieldConfig(
             features=8, log2_size=18, finest_resolution=2048, density_layers=3, color_layers=4,
             expression_dims=16, expression_noise=0.0, expression_region="lips", pose=False,
-            mapping="program",
+            mapping="regions",
         ),
         sampling=SamplingConfig(
             frames=16, head_rays=1024, torso_rays=256, samples=16, occupancy_resolution=128,

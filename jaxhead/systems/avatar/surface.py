@@ -33,7 +33,7 @@ from jaxhead.systems.avatar.hull import MOVED, skin_volume
 from jaxhead.systems.avatar.inputs import AvatarSpec
 
 Frozen = Mapping[str, Any]
-_ARRAYS = ("template", "faces", "neighbours", "template_index", "surface_box")
+_ARRAYS = ("template", "faces", "neighbours", "template_index", "surface_box", "rules")
 
 
 def surface_arrays(
@@ -48,7 +48,8 @@ def surface_arrays(
 
     Returns:
       {"neighbours" (F, 3) int32, "template_index" (nz, ny, nx) int32, the template's nearest
-      triangle, "skin" (nz, ny, nx, 3) of `hull.skin_volume`}.
+      triangle, "skin" (nz, ny, nx, 3) of `hull.skin_volume`, "rules" (F,) int32, how INSTA maps
+      what is nearest to a triangle, see `mapping_rules`}.
     """
     box = jnp.asarray(spec.surface_box, jnp.float32)
     template, faces = np.asarray(head.template), np.asarray(head.faces)
@@ -62,7 +63,27 @@ def surface_arrays(
             centres, template, faces, regions, head.region_names,
             MOVED.get(config.field.expression_region, MOVED["face"]),
         ),
+        "rules": mapping_rules(faces, regions, head.region_names),
     }
+
+
+def mapping_rules(faces: np.ndarray, regions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """(F,) int32 labels of `frenet.RULES`, as INSTA has them: averaged frames at the face, a scaled
+    frame around the eyes, the nearest triangle's frame elsewhere, lips and ears included.
+
+    A triangle belongs to a region when any of its corners does; lips and ears win over the face,
+    the face over the eyes' region (INSTA's order of masks).
+
+    Args:
+      faces: (F, 3); regions: (V,) indices into `names`.
+    """
+    rules = np.full(len(faces), frenet.RULES["nearest"], np.int32)
+    for region, rule in (("eyes", "scaled"), ("face", "program"), ("lips", "nearest"),
+                         ("ears", "nearest")):  # fmt: skip
+        if region in names:
+            belongs = (regions[faces] == names.index(region)).any(-1)
+            rules[belongs] = frenet.RULES[rule]
+    return rules
 
 
 def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig) -> jax.Array:
@@ -70,7 +91,7 @@ def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig)
 
     Args:
       vertices: (V, 3) metres, head space.
-      frozen: "template", "faces", "neighbours", "template_index", "surface_box".
+      frozen: "template", "faces", "neighbours", "template_index", "surface_box", "rules".
       config: the run's.
 
     Returns:
@@ -85,7 +106,7 @@ def frame_geometry(vertices: jax.Array, frozen: Frozen, *, config: AvatarConfig)
     index = nearest_volume(vertices, faces, neighbours, box, frozen["template_index"])
     volume = displacement_volume(
         vertices, frozen["template"], faces, neighbours, index, box,
-        variant=config.field.mapping, beta=config.field.beta,
+        variant=config.field.mapping, beta=config.field.beta, rules=frozen["rules"],
     )
     return volume.astype(jnp.float16)
 
@@ -119,6 +140,7 @@ def to_canonical(
         return frenet.map_points(
             points, directions, index, frenet.surface(vertices, faces), canonical,
             frozen["neighbours"], variant=config.field.mapping, beta=config.field.beta,
+            rules=frozen["rules"],
         )
 
     split = (len(geometry), -1, 3)

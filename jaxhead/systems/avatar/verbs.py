@@ -40,6 +40,7 @@ presets = configs.PRESETS
 _FROZEN = (
     "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
     "skin", "reach", "solid", "sway_box",
+    "rules",
 )
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from jaxhead.files.arrays import read_npz
+from jaxhead.geometry import frenet
 from jaxhead.systems.avatar import surface
 from jaxhead.systems.avatar.requests import posed
 from jaxhead.systems.avatar.surface import (
     GeometryCache,
     frame_geometry,
     geometry_digest,
+    mapping_rules,
     to_canonical,
 )
 
@@ -86,6 +88,15 @@ def test_vertices_come_back_to_the_template(small, talking):
     # A vertex belongs to several triangles, of which the mapping blends three neighbours.
     assert np.median(error) < 1e-4 < 0.02 < np.linalg.norm(talking - template, axis=-1).max()
     assert np.quantile(error, 0.95) < 2.5e-3
+
+
+def test_insta_averages_at_the_face_and_scales_around_the_eyes(small):
+    names = ("face", "lips", "eyes", "ears", "scalp")
+    faces = np.array([[0, 0, 0], [0, 2, 2], [2, 2, 4], [0, 1, 2], [4, 4, 4], [0, 0, 3]])
+    rules = mapping_rules(faces, np.arange(5), names)
+    program, scaled, nearest = (frenet.RULES[n] for n in ("program", "scaled", "nearest"))
+    np.testing.assert_array_equal(rules, [program, program, scaled, nearest, nearest, nearest])
+    assert set(np.unique(small.inputs["rules"])) == {0, 1, 2}
 
 
 def test_no_mapping_is_the_identity(small, talking):
