@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.pickle_machine import MAX_OPCODES, Made, Maker, check_key
+from jaxhead.files.pickle_machine import MAX_OPCODES
+from jaxhead.files.pickle_parts import Made, Maker, check_key
 
 _MAX_DEPTH = 64
 _NUMBERS = re.compile(r"[|<>=]?(b1|i[1248]|u[1248]|f(2|4|8|16)|c(8|16)|[SU]\d{1,6}|O\d?)")
@@ -118,9 +119,9 @@ class _Sparse(Record):
         values, index, start = (walk(self.state[key]) for key in ("data", "indices", "indptr"))
         shape = check_shape(self.state.get("_shape", self.state.get("shape")))
         by_column = "csc" in self.name
-        if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in
-                   (values, index, start)) or len(shape) != 2 or values.dtype.kind not in "fiub":
-            raise InputError(f"has a {self.name} that does not hold together")  # fmt: skip
+        rows = [isinstance(part, np.ndarray) and part.ndim == 1 for part in (values, index, start)]
+        if not all(rows) or len(shape) != 2 or values.dtype.kind not in "fiub":
+            raise InputError(f"has a {self.name} that does not hold together")
         lines, across = shape[::-1] if by_column else shape
         counts = np.diff(start)
         whole = len(start) == lines + 1 and start[0] == 0 and start[-1] == len(index)

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxhead.files.containers import local_file
 from jaxhead.files.errors import InputError, about
-from jaxhead.files.pickle_machine import Inert, Made
+from jaxhead.files.pickle_parts import Inert, Made
 from jaxhead.files.pickle_plain import Budget, find_plain, plain
 from jaxhead.files.torch_stream import check_order, read_stream
 from jaxhead.files.torch_types import Storages, find_tensors
@@ -48,13 +48,14 @@ def read_torch(
         with open(path, "rb") as file:
             head = file.read(512)
         if head[:2] == b"PK":
-            return guarded(lambda: _read_zip(path, budget, _skipped(skip)))
+            return guarded(lambda: _read_zip(path, budget, _skipped(skip)), "a checkpoint")
         if head[257:262] == b"ustar":
             raise InputError("is a tar from before PyTorch 0.1.10: save it anew with a later one")
         size = path.stat().st_size
         if size > max_bytes:
             raise InputError(f"has {size} bytes, the limit is {max_bytes}")
-        return guarded(lambda: plain(read_stream(path.read_bytes(), budget, _skipped(skip))))
+        read = lambda: plain(read_stream(path.read_bytes(), budget, _skipped(skip)))  # noqa: E731
+        return guarded(read, "a checkpoint")
 
 
 def _skipped(names: Collection[str]) -> Find:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.pickle_machine import Made, Maker
+from jaxhead.files.pickle_parts import Made, Maker
 from jaxhead.files.pickle_plain import Budget, check_shape
 from jaxhead.files.unpickling import Find
 

@@ -1,10 +1,11 @@
-"""One pickle out of a file's bytes: which names it may use, and one kind of error for all damage."""
+"""One pickle out of a file's bytes: the names it may use, and one kind of error for all damage."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.pickle_machine import Machine, Made
+from jaxhead.files.pickle_machine import Machine
+from jaxhead.files.pickle_parts import Made
 
 Find = Callable[[str, str], Made | None]
 
@@ -40,7 +41,7 @@ def unpickle(
     return guarded(lambda: Machine(data, start, find, persistent).run())
 
 
-def guarded(call: Callable[[], Any]) -> Any:
+def guarded(call: Callable[[], Any], what: str = "a pickle") -> Any:
     """What `call` returns; whatever damaged data makes it raise becomes an InputError."""
     try:
         return call()
@@ -50,4 +51,4 @@ def guarded(call: Callable[[], Any]) -> Any:
         raise InputError("needs more memory than there is") from error
     except Exception as error:  # a damaged pickle raises nearly every kind
         reason = str(error)[:100] or type(error).__name__
-        raise InputError(f"damaged or not a pickle ({reason})") from error
+        raise InputError(f"damaged or not {what} ({reason})") from error

@@ -14,6 +14,8 @@ import itertools
 import json
 import os
 import pathlib
+import pickle
+import shutil
 import struct
 import sys
 import time
@@ -29,7 +31,10 @@ from files.making import clip, mutated
 from jaxhead.files.arrays import read_npy_mmap, read_npz, write_npz
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import image_size, read_image, write_image
+from jaxhead.files.pickles import read_pickle
+from jaxhead.files.safetensors import read_safetensors
 from jaxhead.files.sound import read_audio, write_wav
+from jaxhead.files.torch_files import read_torch
 from jaxhead.files.video import decode, probe
 
 SECONDS = 120
@@ -57,8 +62,21 @@ def sources(folder: pathlib.Path) -> list[pathlib.Path]:
     arrays = {"a": np.eye(4, dtype=np.float32), "names": np.array(["jawOpen", "ü"])}
     write_npz(folder / "m.npz", arrays)
     np.save(folder / "n.npy", arrays["a"])
+    _weights(folder)
     names = "g.wav h.wav i.flac j.png k.jpg l.webp m.npz n.npy".split()
+    names += "o.pkl p.pth q.tar r.safetensors".split()
     return [*made, *(folder / name for name in names)]
+
+
+def _weights(folder: pathlib.Path) -> None:
+    data = {"f": np.arange(6), "list": [1, 2.5, "x", None, (True, b"y")]}
+    (folder / "o.pkl").write_bytes(pickle.dumps(data, 2))
+    made = pathlib.Path(__file__).parent / "checkpoints"
+    shutil.copy(made / "zip.pth", folder / "p.pth")
+    shutil.copy(made / "stream_cuda.tar", folder / "q.tar")
+    table = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    safe = len(table).to_bytes(8, "little") + table + bytes(8)
+    (folder / "r.safetensors").write_bytes(safe)
 
 
 def _flac(path: pathlib.Path, samples: np.ndarray) -> None:
@@ -86,7 +104,7 @@ def mutant(source: pathlib.Path, seed: int) -> bytes:
         return mutated(data, seed)
     if source.suffix == ".png":
         return _resealed(mutated(data, seed))
-    if source.suffix == ".npz":
+    if source.suffix in (".npz", ".pth"):
         return _repacked(data, seed)
     return mutated(data, seed)
 
@@ -108,7 +126,8 @@ def _repacked(data: bytes, seed: int) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
         for number, name in enumerate(old.namelist()):
-            new.writestr(name, mutated(old.read(name), seed + 1000 * number))
+            content = old.read(name)
+            new.writestr(name, content and mutated(content, seed + 1000 * number))
     return stream.getvalue()
 
 
@@ -125,6 +144,9 @@ def read(path: pathlib.Path) -> None:
         read_npz(path, max_bytes=1 << 20)
     elif path.suffix == ".npy":
         read_npy_mmap(path)
+    elif path.suffix in (".pkl", ".pth", ".tar", ".safetensors"):
+        call = {".pkl": read_pickle, ".safetensors": read_safetensors}.get(path.suffix, read_torch)
+        call(path, max_bytes=1 << 20)
     else:
         _attempt(image_size, path)
         assert read_image(path, max_pixels=1e6).shape[-1] == 3

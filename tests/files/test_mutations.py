@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("av")
 
 COUNT = int(os.environ.get("JAXHEAD_MUTATIONS", "300"))
-KINDS = "mp4 mov mkv webm avi wav flac png jpg webp npz npy"
+KINDS = "mp4 mov mkv webm avi wav flac png jpg webp npz npy pkl pth tar safetensors"
 SCRIPT = pathlib.Path(__file__).parent / "mutations.py"
 
 

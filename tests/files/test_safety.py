@@ -66,6 +66,7 @@ def test_no_source_runs_code_from_files():
 
 def test_importing_files_is_light():
     modules = "atomic images arrays video video_writer sound assets locks native containers errors"
+    modules += " pickles torch_files safetensors"
     code = "; ".join(f"import jaxhead.files.{name}" for name in modules.split())
     code += "; import sys; print([m for m in ('jax', 'av', 'PIL', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
