@@ -6,18 +6,19 @@
     masks/000000.png   red = person, green = head with hair and neck, blue = torso; soft, 0..255
     background.png     the clean plate
     tracking.npz       K, head_to_camera, expression, vertices, landmarks, torso_motion,
-                       torso_measured, status, sway, sway_box
+                       torso_measured, status, sway, sway_box, face_rect, eye_openness
     head.npz           the subject's head model (template = neutral shape)
     audio.wav          16 kHz mono, sample 0 at the first frame (absent for a silent clip)
     overlay.mp4        mesh, landmarks and masks over the video, for a person to judge
+    depth/ parsing/ torso/, audio_features.npz    of imported captures, see docs/capture-format.md
 
+A capture without vertices and head.npz has no mesh: what needs one refuses it by name.
 Conventions: OpenCV camera axes, pixel centres at +0.5, metres in head space (y up, +z out of the
 face, x to the subject's left); `vertices` are in head space, rigid pose removed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -26,12 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxhead.captures.stored import AUDIO_RATE, Capture, checked_features
 from jaxhead.captures.validate import (
     DROPPED,
     FORMAT,
     INTERPOLATED,
     KINDS,
-    OPTIONAL,
+    LAYERS,
     VERSION,
     capture_digest,
     check_digest,
@@ -40,6 +42,7 @@ from jaxhead.captures.validate import (
     file_names,
     frame_ids,
     read_info,
+    require_arrays,
     typed,
 )
 from jaxhead.files.arrays import read_npz, write_npz
@@ -47,85 +50,8 @@ from jaxhead.files.atomic import new_folder
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import read_image, write_image
 from jaxhead.files.rows import RowFile
-from jaxhead.files.sound import read_audio, write_wav
-from jaxhead.heads.model import HeadModel, head_from_arrays, head_to_arrays
-
-AUDIO_RATE = 16000
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Capture:
-    """One recorded subject, in host memory except for its frames, masks and sound.
-
-    Attributes:
-      path: the capture folder.
-      digest: SHA-256 over the names and digests of all files but the overlay; names the capture.
-      info: the parsed capture.json.
-      size: stored (height, width) in pixels.
-      fps: frames per second.
-      K: (3, 3) float32 intrinsics in stored pixels.
-      head_to_camera: (N, 4, 4) float32 rigid pose per frame.
-      expression: (N, E) float32 scores in [0, 1], named by `head.expression_names`.
-      vertices: (N, V, 3) float32 metres in head space: expression applied, rigid pose removed.
-      landmarks: (N, L, 2) float32 stored pixels.
-      torso_motion: (N, 2, 3) float32 affine in stored pixels: frame = A @ [reference, 1].
-      torso_measured: (N,) bool, False where the motion was filled in.
-      status: (N,) uint8: 0 measured, 1 interpolated, 2 dropped.
-      sway: (N, G, G, 2) float32 metres in x and y of head space, indexed [frame, y, x]: what stands
-        at p in the mean shape stands at p + sway in the frame, see `captures.sway`.
-      sway_box: (2, 2) float32 metres, x and y of the lattice's first and last node.
-      train: int32 ids of training frames; test: int32 ids of held-out frames; none dropped.
-      head: the subject's head model.
-      background: (H, W, 3) uint8 clean plate.
-    """
-
-    path: pathlib.Path
-    digest: str
-    info: Mapping[str, Any]
-    size: tuple[int, int]
-    fps: float
-    K: np.ndarray
-    head_to_camera: np.ndarray
-    expression: np.ndarray
-    vertices: np.ndarray
-    landmarks: np.ndarray
-    torso_motion: np.ndarray
-    torso_measured: np.ndarray
-    status: np.ndarray
-    sway: np.ndarray
-    sway_box: np.ndarray
-    train: np.ndarray
-    test: np.ndarray
-    head: HeadModel
-    background: np.ndarray
-    audio_rate: int = AUDIO_RATE
-
-    def __len__(self) -> int:
-        return len(self.status)
-
-    def frame(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 picture of frame `index`; a damaged file is an InputError."""
-        return self._picture("frames", index)
-
-    def masks(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 soft masks of frame `index`: person, head, torso."""
-        return self._picture("masks", index)
-
-    def audio(self) -> np.ndarray | None:
-        """float32 mono samples at `audio_rate`, sample 0 at frame 0; None for a silent clip."""
-        if "audio.wav" not in self.info["files"]:
-            return None
-        return read_audio(self.path / "audio.wav", rate=self.audio_rate)
-
-    def _picture(self, folder: str, index: int) -> np.ndarray:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
-        name = f"{folder}/{index:06d}.png"
-        check_digest(self.path, name, self.info["files"].get(name))
-        picture = read_image(self.path / name)
-        if picture.shape != (*self.size, 3):
-            raise InputError(f"{self.path / name}: shape {picture.shape}, expected {self.size} RGB")
-        return picture
+from jaxhead.files.sound import write_wav
+from jaxhead.heads.model import HeadModel, head_from_arrays, head_to_arrays, no_head
 
 
 def split_frames(status: np.ndarray, *, share: float = 0.8) -> tuple[np.ndarray, np.ndarray]:
@@ -185,8 +111,22 @@ class CaptureWriter:
     def __exit__(self, *error: Any) -> bool | None:
         return self._context.__exit__(*error)
 
-    def add(self, frame: np.ndarray, masks: np.ndarray) -> None:
-        """Append one frame: (H, W, 3) uint8 picture and (H, W, 3) uint8 person, head, torso."""
+    def add(
+        self, frame: np.ndarray, masks: np.ndarray, layers: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Append one frame.
+
+        Args:
+          frame: (H, W, 3) uint8 picture; masks: (H, W, 3) uint8 person, head, torso.
+          layers: further pictures as `Capture.layer` returns them, the same names in every frame.
+        """
+        for name, picture in (layers or {}).items():
+            kind, channels = LAYERS[name]
+            shape = (*self.size, channels) if channels > 1 else self.size
+            if picture.shape != shape or picture.dtype != kind:
+                raise ValueError(f"{name}: {picture.shape} {picture.dtype}, expected {shape}")
+            (self.folder / name).mkdir(exist_ok=True)
+            write_image(self.folder / name / f"{self._frames:06d}.png", picture)
         for name, picture in (("frames", frame), ("masks", masks)):
             if picture.shape != (*self.size, 3) or picture.dtype != np.uint8:
                 found = f"{picture.shape} {picture.dtype}"
@@ -198,9 +138,10 @@ class CaptureWriter:
         self,
         *,
         tracking: Mapping[str, np.ndarray | RowFile],
-        head: HeadModel,
+        head: HeadModel | None,
         background: np.ndarray,
         audio: np.ndarray | None = None,
+        audio_features: Mapping[str, np.ndarray] | None = None,
         source: Mapping[str, Any] | None = None,
         reasons: Mapping[int, str] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -211,22 +152,30 @@ class CaptureWriter:
         Args:
           tracking: K, head_to_camera, expression, vertices, landmarks, torso_motion,
             torso_measured, status, shaped as in `Capture`, and where anything sways sway and
-            sway_box; rows of a file where they are large.
-          head: the subject's head model.
+            sway_box; rows of a file where they are large. Vertices are absent without a head.
+          head: the subject's head model; None for a capture without a mesh.
           background: (H, W, 3) uint8.
           audio: float32 mono at 16 kHz or None.
+          audio_features: (N, ...) float32 per frame, by the name of their extractor.
           source: where it came from, e.g. {"name": ..., "sha256": ...}.
           reasons: frame id -> why it was interpolated or dropped.
           extra: further JSON entries, e.g. figures of the tracking.
           split: (train, test) ids; `split_frames` of the status by default.
         """
+        require_arrays(self.folder, tracking)
         arrays = typed(self.folder, tracking)
-        check_shapes(self.folder, arrays, self._frames, head)
+        check_shapes(self.folder, arrays, self._frames, no_head() if head is None else head)
+        features = checked_features(self.folder, audio_features or {}, self._frames)
         train, test = split_frames(arrays["status"]) if split is None else split
         if not len(train):
             raise InputError("no usable frame in the training part of the clip")
+        if head is None:
+            del arrays["vertices"]
+        else:
+            write_npz(self.folder / "head.npz", head_to_arrays(head))
         write_npz(self.folder / "tracking.npz", arrays)
-        write_npz(self.folder / "head.npz", head_to_arrays(head))
+        if features:
+            write_npz(self.folder / "audio_features.npz", features)
         write_image(self.folder / "background.png", background)
         if audio is not None and len(audio):
             write_wav(self.folder / "audio.wav", audio, AUDIO_RATE)
@@ -259,20 +208,22 @@ def load_capture(path: str | os.PathLike) -> Capture:
     folder = pathlib.Path(path)
     info = read_info(folder)
     files, frames = info["files"], info["frames"]
-    for name in ("tracking.npz", "head.npz", "background.png"):
+    for name in ("tracking.npz", "background.png"):
         check_digest(folder, name, files.get(name))
     if "audio.wav" in files:
         check_digest(folder, "audio.wav", files["audio.wav"])
+    layers = [name for name in LAYERS if f"{name}/000000.png" in files]
     for index in range(frames):
-        for name in (f"frames/{index:06d}.png", f"masks/{index:06d}.png"):
+        for name in (f"{kind}/{index:06d}.png" for kind in ("frames", "masks", *layers)):
             if name not in files or not (folder / name).is_file():
                 raise InputError(f"{folder / name}: missing from a capture of {frames} frames")
     arrays = read_npz(folder / "tracking.npz")
-    optional = () if set(arrays) & set(OPTIONAL) else OPTIONAL
-    missing = sorted(set(KINDS) - set(arrays) - set(optional))
-    if missing:
-        raise InputError(f"{folder / 'tracking.npz'}: lacks {', '.join(missing)}")
-    head = head_from_arrays(read_npz(folder / "head.npz"), source=str(folder / "head.npz"))
+    require_arrays(folder / "tracking.npz", arrays)
+    head = no_head()
+    if "vertices" in arrays:
+        check_digest(folder, "head.npz", files.get("head.npz"))
+        head = head_from_arrays(read_npz(folder / "head.npz"), source=str(folder / "head.npz"))
+    arrays = {name: value for name, value in arrays.items() if name in KINDS}
     arrays = typed(folder / "tracking.npz", arrays)
     check_shapes(folder / "tracking.npz", arrays, frames, head)
     size = (info["size"][0], info["size"][1])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,13 @@ KINDS = {
     "status": np.uint8,
     "sway": np.float32,
     "sway_box": np.float32,
+    "face_rect": np.float32,
+    "eye_openness": np.float32,
 }
-OPTIONAL = ("sway", "sway_box")
-"""Arrays without which nothing sways."""
+OPTIONAL = (("sway", "sway_box"), ("vertices",), ("face_rect",), ("eye_openness",))
+"""Groups of arrays that may be absent, all of a group together."""
+LAYERS = {"depth": (np.uint16, 1), "parsing": (np.uint8, 1), "torso": (np.uint8, 4)}
+"""Folders of further pictures per frame, in all frames or in none: type and channels."""
 
 
 def file_digest(path: str | os.PathLike) -> str:
@@ -43,16 +47,30 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_arrays(where: pathlib.Path, names: Collection[str]) -> None:
+    """Raise InputError where an array is missing that has to be there."""
+    free = {name for group in OPTIONAL if not set(group) & set(names) for name in group}
+    missing = sorted(set(KINDS) - set(names) - free)
+    if missing:
+        raise InputError(f"{where}: lacks {', '.join(missing)}")
+
+
 def typed(where: pathlib.Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The tracking arrays, each of its kind; rows of a file stay there where they are of it."""
-    still = {
-        "sway": np.zeros((np.size(arrays["status"]), 2, 2, 2)),
-        "sway_box": np.array([[-1.0, -1.0], [1.0, 1.0]]),
+    """The tracking arrays, each of its kind; rows of a file stay there where they are of it.
+
+    Without sway nothing sways, without vertices there are none; what else is absent stays so.
+    """
+    frames = np.size(arrays["status"])
+    absent = {
+        "sway": np.zeros((frames, 2, 2, 2), np.float32),
+        "sway_box": np.array([[-1.0, -1.0], [1.0, 1.0]], np.float32),
+        "vertices": np.zeros((frames, 0, 3), np.float32),
     }
-    if not any(name in arrays for name in OPTIONAL):
-        arrays = {**arrays, **still}
+    arrays = {**absent, **arrays}
     result = {}
     for name, kind in KINDS.items():
+        if name not in arrays:
+            continue
         value = arrays[name]
         same = isinstance(value, RowFile) and value.dtype == kind
         result[name] = value if same else as_kind(value, kind, f"{where}: {name}")
@@ -78,8 +96,12 @@ def check_shapes(
         "status": (frames,),
         "sway": (frames, nodes, nodes, 2),
         "sway_box": (2, 2),
+        "face_rect": (frames, 4),
+        "eye_openness": (frames,),
     }
     for name, shape in expected.items():
+        if name not in arrays:
+            continue
         if arrays[name].shape != shape:
             raise InputError(f"{where}: {name} has shape {arrays[name].shape}, expected {shape}")
         if arrays[name].dtype == np.float32 and not _finite(arrays[name]):

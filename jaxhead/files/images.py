@@ -96,6 +96,38 @@ def read_image(
     return _decode(path, None, mode, max_pixels)
 
 
+def read_layer(path: str | os.PathLike, *, max_pixels: float = 64e6) -> np.ndarray:
+    """The numbers of a picture as they are stored: for depth, classes and cut-outs.
+
+    Args:
+        path: a PNG, JPEG or WebP file; a palette gives its colours.
+        max_pixels: a larger picture is refused from its header, before memory is taken.
+
+    Returns:
+        (H, W) uint8 or, of 16-bit grey, uint16; (H, W, 3) or (H, W, 4) uint8.
+
+    Raises:
+        InputError: missing, not a picture, damaged, cut off, too large, or of other numbers.
+    """
+    with _open(path, max_pixels) as picture:
+        try:
+            if picture.mode in ("P", "PA", "LA", "1"):
+                picture = picture.convert("L" if picture.mode == "1" else "RGBA")
+            pixels = np.array(picture)
+        except MemoryError as error:
+            raise InputError(f"{path}: needs more memory than there is") from error
+        except Exception as error:  # decoders raise a dozen kinds on damaged data
+            raise InputError(f"{path}: damaged or cut off ({_reason(error)})") from error
+        mode = picture.mode
+    if mode.startswith("I"):
+        if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+            raise InputError(f"{path}: values up to {pixels.max()}, expected at most 65535")
+        return pixels.astype(np.uint16)
+    if mode not in ("L", "RGB", "RGBA"):
+        raise InputError(f"{path}: a picture of mode {mode}, expected grey, RGB or RGBA")
+    return pixels.astype(np.uint8)
+
+
 def decode_image(data: bytes, name: str, *, max_pixels: float = 64e6) -> np.ndarray:
     """The pixels (H, W, 3) uint8 of a picture whose file is in memory; as careful as `read_image`.
 
@@ -138,7 +170,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray, *, compress: int = 6
 
     Args:
         path: ends in .png, .jpg or .jpeg.
-        array: uint8, (H, W), (H, W, 1), (H, W, 3) or, PNG only, (H, W, 4).
+        array: uint8, (H, W), (H, W, 1), (H, W, 3) or, PNG only, (H, W, 4); uint16 (H, W), PNG only.
         compress: zlib level of a PNG, 0 (fast) to 9 (small).
 
     Raises:
@@ -154,7 +186,9 @@ def write_image(path: str | os.PathLike, array: np.ndarray, *, compress: int = 6
         array = array[..., 0]
     channels = 1 if array.ndim == 2 else array.shape[-1] if array.ndim == 3 else 0
     allowed = (1, 3, 4) if suffix == ".png" else (1, 3)
-    if array.dtype != np.uint8 or channels not in allowed or 0 in array.shape:
+    deep = array.dtype == np.uint16 and suffix == ".png"
+    allowed = (1,) if deep else allowed
+    if (array.dtype != np.uint8 and not deep) or channels not in allowed or 0 in array.shape:
         raise ValueError(
             f"array is {array.dtype} {array.shape}, expected uint8 (H, W) or (H, W, {allowed})"
         )

@@ -219,6 +219,21 @@ def head_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str = "head mo
     )
 
 
+def no_head() -> HeadModel:
+    """Returns a head model without vertices, for subjects of whom there is no mesh."""
+    return HeadModel(
+        template=np.zeros((0, 3), np.float32),
+        faces=np.zeros((0, 3), np.int32),
+        identity_basis=np.zeros((0, 0, 3), np.float32),
+        expression_basis=np.zeros((0, 0, 3), np.float32),
+        uv=np.zeros((0, 2), np.float32),
+        regions=np.zeros(0, np.int32),
+        landmark_faces=np.zeros(0, np.int32),
+        landmark_weights=np.zeros((0, 3), np.float32),
+        name="none",
+    )
+
+
 def _names(value: ArrayLike) -> tuple[str, ...]:
     return tuple(str(name) for name in np.asarray(value).reshape(-1))
 

@@ -245,6 +245,65 @@ def test_sway_is_kept_and_checked(tmp_path):
             write(tmp_path / "bad", **{"sway": sway, "sway_box": box} | changes)
 
 
+def write_extended(path, *, features=None, **changes):
+    """A capture without a mesh, with everything that is optional."""
+    frames, masks = pictures()
+    rng = np.random.default_rng(3)
+    arrays = small_tracking(
+        face_rect=rng.uniform(0, 8, (FRAMES, 4)), eye_openness=rng.uniform(size=FRAMES),
+        landmarks=np.zeros((FRAMES, 0, 2)), expression=np.zeros((FRAMES, 0)),
+    )  # fmt: skip
+    del arrays["vertices"]
+    layers = {
+        "depth": np.arange(SIZE * SIZE, dtype=np.uint16).reshape(SIZE, SIZE) * 100,
+        "parsing": frames[0, ..., 0],
+        "torso": np.concatenate([frames[1], masks[1, ..., :1]], -1),
+    }
+    with CaptureWriter(path, size=(SIZE, SIZE), fps=25.0) as writer:
+        for frame, mask in zip(frames, masks):
+            writer.add(frame, mask, layers)
+        writer.finish(
+            tracking={**arrays, **changes}, head=None, background=frames[0],
+            audio_features=features or {"deepspeech": rng.normal(size=(FRAMES, 16, 29))},
+        )  # fmt: skip
+    return layers, arrays
+
+
+def test_what_is_optional_is_kept_and_a_mesh_may_be_absent(tmp_path):
+    layers, arrays = write_extended(tmp_path / "capture")
+    capture = load_capture(tmp_path / "capture")
+    assert not capture.has_mesh and capture.vertices.shape == (FRAMES, 0, 3)
+    assert not (tmp_path / "capture" / "head.npz").exists()
+    assert capture.layers() == ("depth", "parsing", "torso")
+    for name, picture in layers.items():
+        np.testing.assert_array_equal(capture.layer(name, 3), picture)
+    for name in ("face_rect", "eye_openness"):
+        np.testing.assert_allclose(getattr(capture, name), arrays[name], rtol=1e-6)
+    assert capture.audio_features()["deepspeech"].shape == (FRAMES, 16, 29)
+    plain = load_capture(write(tmp_path / "plain"))
+    assert plain.has_mesh and plain.face_rect is None and plain.eye_openness is None
+    assert plain.layers() == () and plain.audio_features() == {}
+    (tmp_path / "capture" / "depth" / "000002.png").unlink()
+    with pytest.raises(InputError, match="depth/000002.png"):
+        load_capture(tmp_path / "capture")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vertices": np.zeros((FRAMES, 4, 3))},
+        {"face_rect": np.zeros((FRAMES, 3))},
+        {"eye_openness": np.full(FRAMES, np.nan)},
+        {"features": {"hubert": np.zeros((FRAMES - 1, 2, 8))}},
+        {"features": {"hubert": np.full((FRAMES, 2), np.inf)}},
+    ],
+)
+def test_what_is_optional_is_checked(tmp_path, change):
+    with pytest.raises(InputError, match=next(iter(change.get("features", change)))):
+        write_extended(tmp_path / "capture", **change)
+    assert not list(tmp_path.iterdir())
+
+
 def test_nan_never_gets_in(tmp_path):
     vertices = small_tracking()["vertices"]
     vertices[2, 1, 0] = np.nan

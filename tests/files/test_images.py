@@ -7,7 +7,7 @@ from files.making import mutated
 from PIL import Image
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.images import decode_image, image_size, read_image, write_image
+from jaxhead.files.images import decode_image, image_size, read_image, read_layer, write_image
 
 
 def noise(*shape):
@@ -136,3 +136,17 @@ def test_pictures_in_memory_are_those_of_files(tmp_path):
     for bad, limit in ((data[:60], 64e6), (b"", 64e6), (data, 30)):
         with pytest.raises(InputError, match="^x: "):
             decode_image(bad, "x", max_pixels=limit)
+
+
+def test_layers_are_read_as_they_are_stored(tmp_path):
+    depth = np.array([[0, 1, 255], [256, 40000, 65535]], np.uint16)
+    for array in (depth, depth.astype(np.uint8), np.zeros((2, 3, 4), np.uint8)):
+        write_image(tmp_path / "a.png", array)
+        found = read_layer(tmp_path / "a.png")
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+    with pytest.raises(ValueError, match="uint16"):
+        write_image(tmp_path / "a.jpg", depth)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(InputError, match="a.png"):
+        read_layer(tmp_path / "a.png")

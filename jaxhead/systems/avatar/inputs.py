@@ -122,12 +122,22 @@ def field_box(vertices: np.ndarray, margin: float) -> np.ndarray:
     return np.stack([flat.min(0) - margin, flat.max(0) + margin]).astype(np.float32)
 
 
+def require_mesh(capture: Capture) -> None:
+    """InputError where a capture has no head mesh."""
+    if not capture.has_mesh:
+        origin = capture.info.get("source")
+        kind = origin.get("format") if isinstance(origin, dict) else None
+        of_kind = f" (it was imported from {kind})" if kind else ""
+        raise InputError(f"{capture.path}: holds no head mesh{of_kind}, the avatar needs one")
+
+
 def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[str, np.ndarray]]:
     """The spec and the arrays that a run keeps of its capture (`inputs.npz`).
 
     Raises:
-      InputError: the capture has no usable training frame.
+      InputError: the capture has no mesh or no usable training frame.
     """
+    require_mesh(capture)
     train = capture.train
     if len(train) == 0:
         raise InputError(f"{capture.path}: no usable training frame, expected at least one")

@@ -16,7 +16,12 @@ from jaxhead.captures.format import Capture, load_capture
 from jaxhead.captures.sheet import NODES
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.inputs import AvatarSpec, expression_components, skin_vertices
+from jaxhead.systems.avatar.inputs import (
+    AvatarSpec,
+    expression_components,
+    require_mesh,
+    skin_vertices,
+)
 from jaxhead.systems.avatar.model import pose_numbers
 from jaxhead.systems.avatar.verbs import opened_recipe
 from jaxhead.training.driving import TrainResult
@@ -136,6 +141,7 @@ def _fixed(
 
 
 def _components(capture: Capture, config: AvatarConfig) -> int:
+    require_mesh(capture)
     train = capture.train
     if len(train) == 0:
         raise InputError(f"{capture.path}: no usable training frame, expected at least one")

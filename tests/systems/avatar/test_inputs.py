@@ -133,3 +133,12 @@ def test_a_capture_without_a_training_frame_is_refused(small):
     empty = dataclasses.replace(small.capture, train=np.zeros(0, np.int32))
     with pytest.raises(InputError, match="no usable training frame"):
         prepare(empty, small.config)
+
+
+def test_a_capture_without_a_mesh_is_refused(small):
+    bare = dataclasses.replace(
+        small.capture, vertices=np.zeros((len(small.capture), 0, 3), np.float32),
+        info={**small.capture.info, "source": {"format": "radnerf"}},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="no head mesh .*radnerf"):
+        prepare(bare, small.config)
