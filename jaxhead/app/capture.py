@@ -1,21 +1,22 @@
 """`jaxhead capture`: a video becomes a capture, or a report on how suitable it is.
 
-A folder of videos becomes a folder of captures, see `app.folder`.
+A folder of videos becomes a folder of captures, see `app.folder`; what other programs store is
+imported, and a capture exported for them, see `app.exchange`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import sys
 
 from absl.flags import FlagValues
 
+from jaxhead.app import exchange
 from jaxhead.app.devices import prepare_jax
 from jaxhead.app.flags import Arguments, UsageError
 from jaxhead.app.outputs import refuse_existing
-from jaxhead.app.progress import Counter
+from jaxhead.app.progress import stages
 
 _MOST_NOTES = 10
 
@@ -24,6 +25,8 @@ def run(arguments: Arguments) -> int:
     """Checks or captures as the flags say; returns the exit code."""
     flags = arguments.flags
     video = arguments.positionals[0]
+    if exchange.wanted(flags):
+        return exchange.run(video, flags)
     if not flags.out and not flags.check:
         raise UsageError("--out is missing (or --check, for a report alone)")
     if os.path.isdir(video):
@@ -73,7 +76,7 @@ def report(video: str, *, fps: float = 25.0, assets: str | None = None) -> str:
     """
     from jaxhead.captures.check import check
 
-    with _stages() as progress:
+    with stages() as progress:
         return check(video, assets, fps=fps, progress=progress).text()
 
 
@@ -94,7 +97,7 @@ def capture(
     """
     from jaxhead.captures.record import record
 
-    with _stages() as progress:
+    with stages() as progress:
         record(video, out, size=size, fps=fps, assets=assets, progress=progress)
 
 
@@ -117,18 +120,3 @@ def notes(path: str) -> list[str]:
         rest = len(found) - _MOST_NOTES
         found = [*found[:_MOST_NOTES], f"and {rest} more, see {os.path.join(path, 'capture.json')}"]
     return found
-
-
-@contextlib.contextmanager
-def _stages():
-    """A progress(stage, done, total) that shows one counter after the other."""
-    with contextlib.ExitStack() as stack:
-        counters: dict[str, Counter] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in counters:
-                stack.close()
-                counters[stage] = stack.enter_context(Counter(stage, total))
-            counters[stage].reach(done, total)
-
-        yield progress

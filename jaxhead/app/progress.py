@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxhead.training.progress import duration
@@ -79,6 +81,21 @@ class Counter:
     def _line(self, note: str) -> None:
         total = f"/{self._total}" if self._total else ""
         print(f"{self._name} {self._done}{total} frames {note}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress(stage, done, total) that shows one counter after the other."""
+    with contextlib.ExitStack() as stack:
+        counters: dict[str, Counter] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in counters:
+                stack.close()
+                counters[stage] = stack.enter_context(Counter(stage, total))
+            counters[stage].reach(done, total)
+
+        yield progress
 
 
 class Videos:

@@ -51,6 +51,28 @@ def _capture(values: flags.FlagValues) -> None:
         upper_bound=120.0,
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "from",
+        None,
+        ["insta", "metrical-tracker", "vhap", "radnerf", "adnerf", "nerface"],
+        "import a subject that this program stored (radnerf: also ER-NeRF) instead of a video; "
+        "--fps is then its rate, and its pictures keep their size without --size",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "export",
+        None,
+        ["insta"],
+        "write a capture as another program's data: INSTA's transforms.json, meshes, depth",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "head",
+        None,
+        "kind:path of a statistical head model, flame:generic_model.pkl for example, where an "
+        "import stores its parameters instead of meshes",
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "check",
         False,
@@ -248,6 +270,9 @@ VERBS = {
                 "jaxhead capture talk.mp4 --check",
                 "jaxhead capture talk.mp4 --out talk --size 256",
                 "jaxhead capture videos --out captures --jobs 2  # each; again: what is left",
+                "jaxhead capture marcel --from insta --out captured  # another program's data",
+                "jaxhead capture May --from radnerf --out may",
+                "jaxhead capture talk --export insta --out talk_insta  # a capture for others",
             ),
             "jaxhead.app.capture",
             _capture,

@@ -1,0 +1,1 @@
+"""Subjects that other programs stored, as captures; one module per format."""
