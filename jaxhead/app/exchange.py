@@ -1,4 +1,4 @@
-"""`jaxhead capture --from` and `--export`: captures out of other programs' data, and the reverse."""
+"""`jaxhead capture --from` and `--export`: captures of other programs' data, and the reverse."""
 
 from __future__ import annotations
 
