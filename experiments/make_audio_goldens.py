@@ -1,0 +1,91 @@
+"""Writes goldens of audio features: what librosa, Praat and transformers return.
+
+Run where these libraries are installed (none of them is a dependency of the package or its tests):
+
+    python -m experiments.make_audio_goldens front_end --out tests/goldens   # librosa,
+    praat-parselmouth
+
+A golden holds a JSON manifest, inputs `in/*` and outputs `out/*`; weights are not stored but follow
+from their names (`tests/goldens_reader.py`).
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+
+def save(path, *, module, source, config, notes, inputs, outputs, keys=None):
+    """Writes one golden."""
+    manifest = {
+        "system": "audio", "module": module, "source": source, "salt": "audio",
+        "config": config, "notes": notes,
+        "keys": {name: list(map(int, shape)) for name, shape in (keys or {}).items()},
+    }  # fmt: skip
+    arrays = {f"in/{name}": np.asarray(value) for name, value in inputs.items()}
+    arrays |= {f"out/{name}": np.asarray(value) for name, value in outputs.items()}
+    np.savez_compressed(path, manifest=np.array(json.dumps(manifest)), **arrays)
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+def voice(samples: int = 23680) -> np.ndarray:
+    """Returns int16 samples at 16 kHz: gliding pulses, hiss, silence, a low and a high voice."""
+    rng = np.random.default_rng(5)
+    time = np.arange(samples) / 16000
+    places, values = [0, 0.4, 0.45, 0.8, 0.85, 1.2, 1.48], [95, 170, 240, 210, 330, 520, 400]
+    hertz = np.interp(time, places, values)
+    pulse = np.diff(np.floor(np.cumsum(hertz) / 16000), prepend=0.0)
+    at = np.arange(400)
+    response = np.exp(-at / 60) * np.sin(2 * np.pi * 620 * at / 16000)
+    response += 0.5 * np.exp(-at / 40) * np.sin(2 * np.pi * 1800 * at / 16000)
+    sound = np.convolve(pulse, response)[:samples]
+    sound *= ((time > 0.08) & ~((time > 0.4) & (time < 0.47)) & (time < 1.36)).astype(float)
+    hiss = rng.normal(0, 0.2, samples) * ((time > 0.38) & (time < 0.46))
+    whole = np.rint(9000 * (sound + hiss) + rng.normal(0, 3, samples))
+    return whole.clip(-32768, 32767).astype(np.int16)
+
+
+def front_end(out: pathlib.Path) -> None:
+    """GeneFace's mel by librosa and pitch by Praat."""
+    import librosa
+    import parselmouth
+
+    audio = voice()
+    samples = audio.astype(np.float64) / 32768
+    spectrum = np.abs(librosa.stft(samples, n_fft=512, hop_length=320, center=False))
+    filters = librosa.filters.mel(sr=16000, n_fft=512, n_mels=80, fmin=80, fmax=7600)
+    mel = np.log10(np.maximum(1e-6, filters @ spectrum)).T
+    sound = parselmouth.Sound(samples, 16000).to_pitch_ac(
+        time_step=0.02, voicing_threshold=0.6, pitch_floor=80, pitch_ceiling=750
+    )
+    found = sound.selected_array
+    save(
+        out / "audio_front_end.npz",
+        module="log-mel and pitch",
+        source=f"librosa {librosa.__version__}, Praat {parselmouth.PRAAT_VERSION}",
+        config={"hop": 320, "size": 512, "bands": 80, "low": 80, "high": 7600, "voicing": 0.6},
+        notes="mel [1 + (S - 512) // 320, 80] begins at sample 0; row 0 of the pitch lies between "
+        "the samples first - 1 and first; Hz, 0 where unvoiced, and the autocorrelation there.",
+        inputs={"audio": audio, "first": round(sound.t1 * 16000)},
+        outputs={
+            "mel": mel.astype(np.float32),
+            "hertz": found["frequency"].astype(np.float32),
+            "strength": found["strength"].astype(np.float32),
+        },
+    )
+
+
+PARTS = {"front_end": front_end}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=sorted(PARTS))
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the goldens")
+    arguments = parser.parse_args()
+    PARTS[arguments.part](arguments.out)
+
+
+if __name__ == "__main__":
+    main()
