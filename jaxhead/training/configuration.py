@@ -22,6 +22,16 @@ from jaxhead.files.errors import ConfigurationError
 Config = TypeVar("Config")
 
 
+def number(default: Any, low: float, high: float) -> Any:
+    """A numeric field with its default and the range that is accepted."""
+    return dataclasses.field(default=default, metadata={"minimum": low, "maximum": high})
+
+
+def choice(default: str, accepted: tuple[str, ...]) -> Any:
+    """A field that takes one of the accepted words."""
+    return dataclasses.field(default=default, metadata={"choices": accepted})
+
+
 def to_document(config: Any) -> dict[str, Any]:
     """The JSON document of a configuration: nested dictionaries, tuples as lists."""
 
