@@ -34,7 +34,7 @@ class NerfSamplingConfig:
     frames: int = number(1, 1, 4096)  # per step
     rays: int = number(2048, 2, 1 << 20)  # per frame, head stages ("N_rand")
     torso_rays: int = number(1024, 2, 1 << 20)  # per frame, torso stage
-    rect_share: float = number(0.95, 0.0, 1.0)  # of the head's rays in the face's rectangle; 0: none
+    rect_share: float = number(0.95, 0.0, 1.0)  # of rays in the face's box; 0: no box
     rect_transposed: bool = False  # published: rows are compared with x, columns with y
     coarse: int = number(64, 4, 1024)  # samples of a ray
     fine: int = number(128, 1, 1024)  # further ones, where the coarse field has weight
