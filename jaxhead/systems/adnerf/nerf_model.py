@@ -1,0 +1,271 @@
+"""AD-NeRF's forward pass: codes of frames, coarse and fine passes, the torso over the head.
+
+Parameters of a run: {"audio", "attention", "coarse", "fine"} and the torso's {"coarse", "fine"}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxhead.encodings.frequency import frequency
+from jaxhead.networks import nerf_mlp
+from jaxhead.networks.audio_condition import AudioAttNet, AudioNet
+from jaxhead.networks.nerf_mlp import FaceNeRF
+from jaxhead.rendering.chunked_sum import chunked_sum
+from jaxhead.rendering.frames import render_in_chunks
+from jaxhead.rendering.hierarchical import (
+    Layers,
+    background_layers,
+    fine_depths,
+    stratified_depths,
+)
+from jaxhead.systems.adnerf.nerf_config import NerfConfig, NerfFieldConfig
+from jaxhead.systems.adnerf.rays import camera_rays, pose_code, torso_signal
+
+HEAD, TORSO = "head", "torso"
+
+
+class Rays(NamedTuple):
+    """R rays of one frame.
+
+    Attributes:
+        origins, directions: (R, 3), see `rays.camera_rays`.
+        bounds: (2,) depth of the first and of the last sample.
+    """
+
+    origins: jax.Array
+    directions: jax.Array
+    bounds: jax.Array
+
+
+def audio_net(config: NerfConfig) -> AudioNet:
+    """The encoder of audio windows."""
+    return AudioNet(config.audio.codes, precision=_precision(config.field))
+
+
+def attention_net(config: NerfConfig) -> AudioAttNet:
+    """The smoother of neighbouring frames' codes."""
+    return AudioAttNet(config.audio.looked_at, precision=_precision(config.field))
+
+
+def field_net(config: NerfFieldConfig) -> FaceNeRF:
+    """One of the four fields."""
+    return FaceNeRF(config.depth, config.width, (config.skip,), precision=_precision(config))
+
+
+def signal_width(config: NerfConfig) -> int:
+    """Width of the torso's condition."""
+    return config.audio.codes + 6 * (1 + 2 * config.field.pose_bands)
+
+
+def init_head(key: jax.Array, config: NerfConfig, rows: int, width: int) -> dict[str, Any]:
+    """Parameters of the head and the audio networks, for audio windows (rows, width)."""
+    keys = jax.random.split(key, 3)
+    windows = jnp.zeros((config.audio.smoothed, rows, width))
+    codes = jnp.zeros((config.audio.smoothed, config.audio.codes))
+    return {
+        "audio": audio_net(config).init(keys[0], windows)["params"],
+        "attention": attention_net(config).init(keys[1], codes)["params"],
+        **init_fields(keys[2], config.field, config.audio.codes),
+    }
+
+
+def init_torso(key: jax.Array, config: NerfConfig) -> dict[str, Any]:
+    """Parameters of the torso's two fields."""
+    return init_fields(key, config.field, signal_width(config))
+
+
+def init_fields(key: jax.Array, config: NerfFieldConfig, code: int) -> dict[str, Any]:
+    """Parameters of a coarse and a fine field whose condition has `code` numbers."""
+    given = jnp.zeros(_encoded(config.point_bands)), jnp.zeros(code)
+    given = (*given, jnp.zeros(_encoded(config.direction_bands)))
+    net = field_net(config)
+    coarse, fine = (net.init(k, *given)["params"] for k in jax.random.split(key))
+    return {"coarse": coarse, "fine": fine}
+
+
+def audio_code(
+    params: dict[str, Any], windows: jax.Array, config: NerfConfig, *, attention: bool
+) -> jax.Array:
+    """The code (C,) of a frame.
+
+    Args:
+        params: of `init_head`.
+        windows: audio windows (S, T, F) of the frames i - S // 2 .., zero where there is no frame.
+        config: the run's.
+        attention: whether the codes of neighbours are smoothed, or the frame's own is taken.
+    """
+    encode = audio_net(config)
+    if not attention:
+        return encode.apply({"params": params["audio"]}, windows[windows.shape[0] // 2])
+    codes = encode.apply({"params": params["audio"]}, windows)
+    return attention_net(config).apply({"params": params["attention"]}, codes)
+
+
+def torso_code(audio: jax.Array, camera_to_world: jax.Array, config: NerfConfig) -> jax.Array:
+    """The torso's condition from the audio code and the pose (4, 4) of the current frame."""
+    code = pose_code(camera_to_world, kind=config.field.pose_code)
+    return torso_signal(audio, code, bands=config.field.pose_bands)
+
+
+def render_rays(
+    fields: dict[str, Any], code: jax.Array, rays: Rays, config: NerfConfig,
+    *, key: jax.Array | None = None,
+) -> tuple[Layers, Layers, jax.Array, jax.Array]:
+    """What a pair of fields shows along rays.
+
+    Args:
+        fields: {"coarse", "fine"} parameters.
+        code: condition of the frame.
+        rays: R rays.
+        config: the run's.
+        key: of the jitter; None for none.
+
+    Returns:
+        Layers of the coarse and of the fine pass, depths of both [R, samples].
+    """
+    keys = (None, None) if key is None else jax.random.split(key)
+    depths = _coarse_depths(keys[0], rays, config)
+    coarse = _pass(fields["coarse"], code, rays, depths, config)
+    weights = jax.lax.stop_gradient(coarse.weights)
+    further = fine_depths(keys[1], depths, weights, config.sampling.fine)
+    return coarse, _pass(fields["fine"], code, rays, further, config), depths, further
+
+
+def squared_errors(
+    fields: dict[str, Any], code: jax.Array, rays: Rays, behind: tuple[jax.Array, jax.Array],
+    target: jax.Array, config: NerfConfig, *, key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Mean squared errors of the colours of the coarse and of the fine pass.
+
+    The same as with `render_rays`, but in chunks of rays whose gradient (in `fields` and `code`)
+    is found along with their values, see `chunked_sum`.
+
+    Args:
+        fields, code, rays, config, key: see `render_rays`.
+        behind: two (R, 3): what stands behind the last sample in the coarse and the fine pass.
+        target: (R, 3).
+
+    Returns:
+        () float32 each.
+    """
+    keys = (None, None) if key is None else jax.random.split(key)
+    depths = _coarse_depths(keys[0], rays, config)
+    wide = config.sampling.chunk * (1 + config.sampling.fine // config.sampling.coarse)
+    coarse, weights = _errors(
+        fields["coarse"], code, rays, depths, behind[0], target, wide, config
+    )
+    further = fine_depths(keys[1], depths, weights, config.sampling.fine)
+    fine, _ = _errors(
+        fields["fine"], code, rays, further, behind[1], target, config.sampling.chunk, config
+    )
+    return coarse, fine
+
+
+def render_frame(
+    variables: Any, request: dict[str, jax.Array], size: tuple[int, int], config: NerfConfig,
+    *, attention: bool = True,
+) -> dict[str, jax.Array]:
+    """A whole frame, without jitter, in memory that does not grow with its size.
+
+    Args:
+        variables: of a stage; with the player "torso" the torso is put over the head.
+        request: "audio" (S, T, F) windows around the frame (`window_rows`), "camera_to_world"
+            (4, 4) of the head, "torso_camera_to_world" (4, 4) of the torso (the same in all
+            frames), "camera" (3,), "bounds" (2,), "background" (H, W, 3) in [0, 1]; zeros give
+            premultiplied colours.
+        size: (H, W), static.
+        config: the run's, static.
+        attention: whether the variables are of a stage that smooths codes, static.
+
+    Returns:
+        "rgb" (H, W, 3) in [0, 1], "alpha" (H, W) opacity of the person.
+    """
+    head, torso = variables.params[HEAD], variables.params.get(TORSO)
+    code = audio_code(head, request["audio"], config, attention=attention)
+    rows, columns = jnp.meshgrid(jnp.arange(size[0]), jnp.arange(size[1]), indexing="ij")
+    given = {
+        "pixels": jnp.stack([rows, columns], -1),
+        "behind": jnp.broadcast_to(request["background"], (*size, 3)),
+    }
+
+    def chunk(given):
+        def seen(fields, code, pose):
+            rays = camera_rays(request["camera"], pose, given["pixels"])
+            return render_rays(fields, code, Rays(*rays, request["bounds"]), config)[1]
+
+        shown = seen(head, code, request["camera_to_world"])
+        rgb, clear = shown.over(given["behind"]), shown.last_weight
+        if torso is not None:
+            signal = torso_code(code, request["camera_to_world"], config)
+            front = seen(torso, signal, request["torso_camera_to_world"])
+            rgb, clear = front.over(rgb), clear * front.last_weight
+        return {"rgb": rgb, "alpha": 1 - clear}
+
+    return render_in_chunks(chunk, given, config.sampling.chunk, axes=2)
+
+
+def _coarse_depths(key, rays: Rays, config: NerfConfig) -> jax.Array:
+    near, far = (jnp.broadcast_to(b, rays.origins.shape[:1]) for b in rays.bounds)
+    return stratified_depths(key, near, far, config.sampling.coarse)
+
+
+def _conditioned(params, code: jax.Array, rays: Rays, config: NerfConfig):
+    shown = rays.directions / _length(rays.directions)[:, None]
+    return nerf_mlp.conditioned(
+        params, code, frequency(shown, bands=config.field.direction_bands),
+        points=_encoded(config.field.point_bands), precision=_precision(config.field),
+    )
+
+
+def _layers(field, views, origins, directions, depths, config: NerfConfig) -> Layers:
+    """The rays' layers for a field and its parts per ray, see `nerf_mlp.conditioned`."""
+    points = origins[:, None] + depths[..., None] * directions[:, None]
+    encoded = frequency(points, bands=config.field.point_bands)
+    logits, sigma = nerf_mlp.raw_values(
+        field, encoded, views, precision=_precision(config.field)
+    )
+    return background_layers(
+        jax.nn.sigmoid(logits), jax.nn.relu(sigma), depths, _length(directions)
+    )
+
+
+def _pass(params, code: jax.Array, rays: Rays, depths: jax.Array, config: NerfConfig) -> Layers:
+    field, views = _conditioned(params, code, rays, config)
+    return _layers(field, views, rays.origins, rays.directions, depths, config)
+
+
+def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config: NerfConfig):
+    """The mean squared error of a pass, and its weights [R, samples]."""
+    field, views = _conditioned(params, code, rays, config)
+    constants = {
+        "origins": rays.origins, "directions": rays.directions, "depths": depths,
+        "behind": behind, "target": target,
+    }
+
+    def function(field, views, given):
+        layers = _layers(
+            field, views, given["origins"], given["directions"], given["depths"], config
+        )
+        error = (layers.over(given["behind"]) - given["target"]) ** 2
+        return jnp.sum(given["counts"][:, None] * error), layers.weights
+
+    total, weights = chunked_sum(
+        function, field, views, jax.lax.stop_gradient(constants), chunk
+    )
+    return total / target.size, weights
+
+
+def _length(directions: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(directions**2, -1))
+
+
+def _encoded(bands: int) -> int:
+    return 3 * (1 + 2 * bands)
+
+
+def _precision(config: NerfFieldConfig) -> str | None:
+    return None if config.precision == "default" else config.precision
