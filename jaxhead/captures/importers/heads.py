@@ -203,3 +203,35 @@ class RegionVotes:
             np.add.at(total, self._faces[:, k], normals)
         size = np.linalg.norm(total, axis=1) * np.linalg.norm(camera, axis=1)
         return -(total * camera).sum(1) > 0.5 * np.maximum(size, 1e-20)
+
+
+def finished_head(
+    sequence: MeshSequence, coefficients: np.ndarray, names: tuple[str, ...], train: np.ndarray,
+    votes: RegionVotes | None, *, name: str,
+) -> tuple[HeadModel, RowFile, list[str]]:  # fmt: skip
+    """The head model of a mesh sequence, its meshes, and what to tell of both.
+
+    Args: see `sequence_head`; regions come from `votes` where there are any, else from
+    `likely_regions`.
+    """
+    canonical = sequence.canonical
+    regions, human = likely_regions(canonical.vertices)
+    how = "from the built-in head laid onto it"
+    if not human:
+        how = "it does not look like a human head, all of it counts as scalp"
+    if votes is not None:
+        regions, how = votes.regions(regions), f"from the parsed pictures, elsewhere {how}"
+    head, error = sequence_head(
+        canonical, sequence.vertices, coefficients, train, names, regions, name=name
+    )
+    return head, sequence.vertices, [
+        f"mesh: {len(canonical.vertices)} vertices, {len(canonical.faces)} faces; its regions "
+        f"(face, lips, hair ...): {how}",
+        f"expression: {coefficients.shape[1]} coefficients; the displacements fitted to them are "
+        f"{1000 * error:.2f} mm (root mean square) from the training meshes",
+    ]
+
+
+def flame_names(count: int) -> tuple[str, ...]:
+    """Names of FLAME's expression coefficients."""
+    return tuple(f"flame_expression_{k:03d}" for k in range(count))

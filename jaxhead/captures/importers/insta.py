@@ -11,8 +11,8 @@ from jaxhead.captures.importers.documents import Fields, natural, read_json, rea
 from jaxhead.captures.importers.heads import (
     MeshSequence,
     RegionVotes,
-    likely_regions,
-    sequence_head,
+    finished_head,
+    flame_names,
 )
 from jaxhead.captures.importers.pictures import (
     WHITE,
@@ -26,7 +26,6 @@ from jaxhead.captures.importers.source import Options, Picture, Source
 from jaxhead.captures.validate import file_digest
 from jaxhead.files.errors import InputError
 from jaxhead.files.mesh_files import read_mesh
-from jaxhead.heads.model import HeadModel
 
 CLASSES = {
     0: "background", 250: "skin", 240: "left_brow", 230: "right_brow", 210: "left_eye",
@@ -202,11 +201,6 @@ def _coefficients(files: list[dict[str, pathlib.Path]]) -> tuple[np.ndarray, tup
     return np.stack(rows).astype(np.float32), flame_names(len(rows[0]))
 
 
-def flame_names(count: int) -> tuple[str, ...]:
-    """Names of FLAME's expression coefficients."""
-    return tuple(f"flame_expression_{k:03d}" for k in range(count))
-
-
 def _head(
     folder: pathlib.Path, files: list[dict[str, pathlib.Path]], coefficients: np.ndarray,
     names: tuple[str, ...], train: np.ndarray, pictures: _Pictures, K: np.ndarray,
@@ -223,30 +217,6 @@ def _head(
         for index in train[:: max(1, len(train) // _STUDIED)]:
             votes.add(pictures.parsing(index), sequence.vertices[int(index)], K, poses[index])
     return finished_head(sequence, coefficients, names, train, votes, name="insta")
-
-
-def finished_head(
-    sequence: MeshSequence, coefficients: np.ndarray, names: tuple[str, ...], train: np.ndarray,
-    votes: RegionVotes | None, *, name: str,
-):  # fmt: skip
-    """The head model of a mesh sequence, its meshes, and what to tell of both."""
-    canonical = sequence.canonical
-    regions, human = likely_regions(canonical.vertices)
-    how = "from the built-in head laid onto it"
-    if not human:
-        how = "it does not look like a human head, all of it counts as scalp"
-    if votes is not None:
-        regions, how = votes.regions(regions), f"from the parsed pictures, elsewhere {how}"
-    head, error = sequence_head(
-        canonical, sequence.vertices, coefficients, train, names, regions, name=name
-    )
-    model: HeadModel = head
-    return model, sequence.vertices, [
-        f"mesh: {len(canonical.vertices)} vertices, {len(canonical.faces)} faces; its regions "
-        f"(face, lips, hair ...): {how}",
-        f"expression: {coefficients.shape[1]} coefficients; the displacements fitted to them are "
-        f"{1000 * error:.2f} mm (root mean square) from the training meshes",
-    ]
 
 
 def _told(files: list[dict[str, pathlib.Path]]) -> list[str]:
