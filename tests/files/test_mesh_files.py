@@ -39,8 +39,7 @@ def test_obj_round_trip_is_exact(tmp_path):
 
 
 def test_obj_with_more_than_is_wanted(tmp_path):
-    text = "# x\nmtllib a\nv 1 2 3 0.5 0.5 0.5\nv 0 0 1\nvt 0 0\nvn 0 0 1\nv 0 1 0\n"
-    text += "f 1/1/1 2//1 -1\n"
+    text = "# x\nv 1 2 3 0.5 0.5 0.5\nv 0 0 1\nvt 0 0\nvn 0 0 1\nv 0 1 0\nf 1/1/1 2//1 -1\n"
     (tmp_path / "a.obj").write_text(text.replace("\n", "\r\n"))
     mesh = read_mesh(tmp_path / "a.obj")
     np.testing.assert_array_equal(mesh.vertices, [[1, 2, 3], [0, 0, 1], [0, 1, 0]])

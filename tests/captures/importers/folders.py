@@ -178,7 +178,8 @@ def nerface(path, signs=(-1, 1), frames=3):
         matrix[3] = [0, 0, 0, 1]
         documents[split].append({
             "file_path": f"./{split}/f_{index:04d}", "bbox": [0.1, 0.7, 0.2, 0.8],
-            "transform_matrix": matrix.tolist(), "expression": [0.1 * number + k for k in range(76)],
+            "transform_matrix": matrix.tolist(),
+            "expression": [0.1 * number + k for k in range(76)],
         })  # fmt: skip
     picture(path / "bg/00050.png", np.full((2 * SIZE, 2 * SIZE, 3), 128, np.uint8))
     intrinsics = [signs[0] * FOCAL, signs[1] * (FOCAL + 2), 0.49, 0.52]

@@ -84,7 +84,7 @@ def frame_of(document):
 
 
 MISTAKES = {
-    "picture missing": (lambda d: frame_of(d).update(file_path="images/9.png"), "file_path .*9.png"),
+    "picture missing": (lambda d: frame_of(d).update(file_path="images/9.png"), "path .*9.png"),
     "picture outside": (lambda d: frame_of(d).update(file_path="../a.png"), "leads out"),
     "picture absolute": (lambda d: frame_of(d).update(mesh_path="/etc/passwd"), "leads out"),
     "picture on windows": (lambda d: frame_of(d).update(exp_path="a\\..\\..\\b"), "leads out"),
@@ -126,9 +126,10 @@ def refused(subject, tmp_path, reason):
 
 def test_mistakes_in_the_files_are_one_line(subject, tmp_path):
     vertices, faces = ellipsoid()
+    twice = np.tile(vertices, (2, 1))
     for name, spoil, reason in (
         ("meshes/00001.obj", lambda p: folders.obj(p, vertices, faces[:, ::-1]), "one topology"),
-        ("meshes/00001.obj", lambda p: folders.obj(p, np.tile(vertices, (2, 1)), faces), "84 .* has 42"),
+        ("meshes/00001.obj", lambda p: folders.obj(p, twice, faces), "84 .* has 42"),
         ("meshes/00002.obj", lambda p: p.write_text("v 1 2\n"), "00002.obj"),
         ("depth/00001.png", lambda p: folders.picture(p, np.zeros((9, 24), np.uint16)), "24 x 9"),
         ("depth/00001.png", lambda p: folders.picture(p, np.zeros((24, 24), np.uint8)), "16 bits"),
