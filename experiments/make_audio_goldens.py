@@ -5,6 +5,7 @@ Run where these libraries are installed (none of them is a dependency of the pac
     python -m experiments.make_audio_goldens front_end --out tests/goldens   # librosa,
     praat-parselmouth
 
+The second one holds a frozen graph as TensorFlow writes it, so that the reader is tested, too.
 A golden holds a JSON manifest, inputs `in/*` and outputs `out/*`; weights are not stored but follow
 from their names (`tests/goldens_reader.py`).
 """
@@ -76,7 +77,63 @@ def front_end(out: pathlib.Path) -> None:
     )
 
 
-PARTS = {"front_end": front_end}
+def deepspeech(out: pathlib.Path) -> None:
+    """A small network of DeepSpeech 0.1.0's kind: its frozen graph, an input, its logits."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    v1.disable_eager_execution()
+    sizes = {"inputs": 494, "hidden": [8, 6, 10, 7], "cell": 5, "outputs": 29, "clip": 20.0}
+    one, two, three, five = sizes["hidden"]
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(1, 23, sizes["inputs"])).astype(np.float32)
+
+    def weight(name, shape, gain=1.0):
+        value = gain * rng.normal(size=shape) / (np.sqrt(shape[0]) if len(shape) > 1 else 4)
+        return v1.get_variable(name, initializer=value.astype(np.float32))
+
+    def clipped(value, number, inputs, width, gain=1.0):
+        bias = weight(f"b{number}", (width,))
+        product = tf.matmul(value, weight(f"h{number}", (inputs, width), gain)) + bias
+        return tf.minimum(tf.nn.relu(product), sizes["clip"])
+
+    node = v1.placeholder(tf.float32, [None, None, sizes["inputs"]], name="input_node")
+    lengths = v1.placeholder(tf.int32, [None], name="input_lengths")
+    batch = tf.shape(node)[0]
+    value = tf.reshape(tf.transpose(node, [1, 0, 2]), [-1, sizes["inputs"]])
+    # Large enough for the clipping to matter.
+    value = clipped(clipped(value, 1, sizes["inputs"], one, 12.0), 2, one, two)
+    value = tf.reshape(clipped(value, 3, two, three), [-1, batch, three])
+    cells = [v1.nn.rnn_cell.BasicLSTMCell(sizes["cell"], forget_bias=1.0) for _ in range(2)]
+    outputs, _ = v1.nn.bidirectional_dynamic_rnn(
+        *cells, inputs=value, dtype=tf.float32, time_major=True, sequence_length=lengths
+    )
+    value = tf.reshape(tf.concat(outputs, 2), [-1, 2 * sizes["cell"]])
+    value = clipped(value, 5, 2 * sizes["cell"], five)
+    value = tf.matmul(value, weight("h6", (five, 29))) + weight("b6", (29,))
+    tf.reshape(value, [-1, batch, 29], name="logits")
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        logits = session.run("logits:0", {node: x, lengths: [x.shape[1]]})
+        frozen = v1.graph_util.convert_variables_to_constants(
+            session, session.graph_def, ["logits"]
+        )
+    floats = tf.float32.as_datatype_enum
+    constants = [n for n in frozen.node if n.op == "Const" and n.attr["dtype"].type == floats]
+    shapes = {n.name: n.attr["value"].tensor.tensor_shape.dim for n in constants}
+    names = {name: [side.size for side in sides] for name, sides in shapes.items()}
+    save(
+        out / "audio_deepspeech.npz",
+        module="DeepSpeech 0.1.0",
+        source=f"tensorflow {tf.__version__}, BasicLSTMCell in bidirectional_dynamic_rnn",
+        config=sizes | {"constants": names},
+        notes="graph: bytes of the frozen graph; x [1, T, 494] -> logits [T, 1, 29].",
+        inputs={"graph": np.frombuffer(frozen.SerializeToString(), np.uint8), "x": x},
+        outputs={"logits": logits},
+    )
+
+
+PARTS = {"front_end": front_end, "deepspeech": deepspeech}
 
 
 def main() -> None:

@@ -3,26 +3,26 @@
 | kind | width | rows per second | needs |
 |---|---|---|---|
 | `mel` | 83 | 50 | nothing |
+| `deepspeech` | 29 | 50 | DeepSpeech 0.1.0; AD-NeRF's rows |
+| `deepspeech-25` | 29 | 25 | DeepSpeech 0.1.0; DINet's rows |
 
 Rows are not normalised: a system fits mean and deviation on its training frames.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+import os
+from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.audio.mel import BANDS, FLOOR, HOP, RATE, log_energy, log_mel
-from jaxhead.audio.pitch import Candidates, best_path, pitch_candidates
-from jaxhead.audio.waveforms import mono, piece
+from jaxhead.audio.deepspeech import deepspeech_extractor
+from jaxhead.audio.mel_stream import mel_extractor
+from jaxhead.audio.streams import Extractor, gathered, write_stream
+from jaxhead.audio.waveforms import mono
 from jaxhead.audio.windows import SIZE, check_length, frame_windows
 from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
-
-_BLOCK = 512
-_MARGIN = HOP
 
 
 class Features(NamedTuple):
@@ -40,48 +40,69 @@ class Features(NamedTuple):
     beyond: np.ndarray
 
 
-class FeatureStream(NamedTuple):
-    """Features that are computed while they are read.
+def extractor(kind: str = "mel", *, assets: str | os.PathLike | None = None) -> Extractor:
+    """Returns what makes features of one kind; networks are read once, for any number of sounds.
 
-    Attributes:
-        count: number of rows.
-        rate, beyond: as in `Features`.
-        blocks: the rows in order, (n, W) float32 at a time.
+    Args:
+        kind: see the table above.
+        assets: the weights, or a folder that holds them (see `find_weights`).
+
+    Raises:
+        InputError: an unknown kind, or weights that are missing or of another network.
     """
-
-    count: int
-    rate: float
-    beyond: np.ndarray
-    blocks: Iterator[np.ndarray]
+    if kind not in _KINDS:
+        raise InputError(f"feature {kind!r} is unknown, expected one of {', '.join(_KINDS)}")
+    return _KINDS[kind](assets)
 
 
 def features(
-    samples: np.ndarray | RowFile, rate: int, *, kind: str = "mel", what: str = "the sound"
+    samples: np.ndarray | RowFile,
+    rate: int,
+    *,
+    kind: str | Extractor = "mel",
+    assets: str | os.PathLike | None = None,
+    what: str = "the sound",
 ) -> Features:
     """Returns the features of a whole sound.
 
     Args:
         samples: (S,) or (S, channels), floats in [-1, 1] or int16; S may be 0.
         rate: samples per second.
-        kind: see the table above.
+        kind: see the table above, or what `extractor` returned.
+        assets: as for `extractor`.
         what: name of the sound, for messages.
 
     Raises:
-        InputError: an unknown kind, or samples or a rate that cannot be used.
+        InputError: an unknown kind, missing weights, or samples or a rate that cannot be used.
     """
-    stream = feature_stream(samples, rate, kind=kind, what=what)
-    blocks = list(stream.blocks)
-    rows = np.concatenate(blocks) if blocks else np.zeros((0, len(stream.beyond)), np.float32)
-    return Features(rows, stream.rate, stream.beyond)
+    found = extractor(kind, assets=assets) if isinstance(kind, str) else kind
+    stream = found.stream(mono(samples, rate, what=what))
+    return Features(gathered(stream, len(found.beyond)), found.rate, found.beyond)
 
 
-def feature_stream(
-    samples: np.ndarray | RowFile, rate: int, *, kind: str = "mel", what: str = "the sound"
-) -> FeatureStream:
-    """Returns the features of a sound block by block; arguments as for `features`."""
-    if kind not in _KINDS:
-        raise InputError(f"feature {kind!r} is unknown, expected one of {', '.join(_KINDS)}")
-    return _KINDS[kind](mono(samples, rate, what=what))
+def write_features(
+    path: str | os.PathLike,
+    samples: np.ndarray | RowFile,
+    rate: int,
+    *,
+    kind: str | Extractor = "mel",
+    assets: str | os.PathLike | None = None,
+    what: str = "the sound",
+) -> int:
+    """Writes the features of a sound to an .npy file as they are made; returns the number of rows.
+
+    Besides the samples, memory holds blocks and a few numbers per row. The file appears when it is
+    complete: (rows, W) float32.
+
+    Args:
+        path: the file; one that exists is replaced.
+        samples, rate, kind, assets, what: as for `features`. A `RowFile` of samples at 16 kHz is
+            read in pieces.
+    """
+    found = extractor(kind, assets=assets) if isinstance(kind, str) else kind
+    stream = found.stream(mono(samples, rate, what=what))
+    write_stream(path, stream, len(found.beyond))
+    return stream.count
 
 
 def video_features(
@@ -106,65 +127,8 @@ def video_features(
     return np.asarray(windows)
 
 
-def _mel_stream(samples: np.ndarray | RowFile) -> FeatureStream:
-    """log10 mel bands 0 to 79, log2 of pitch / 100 Hz (0 where unvoiced), voicing in [0, 1], log10
-    of the root mean square.
-
-    The pitch is chosen along the whole sound, for which its candidates (120 bytes per row) are
-    held.
-    """
-    count = -(-len(samples) // HOP)
-    beyond = np.full(BANDS + 3, np.log10(FLOOR), np.float32)
-    beyond[BANDS : BANDS + 2] = 0.0
-
-    def blocks() -> Iterator[np.ndarray]:
-        track = _pitch_track(samples, count)
-        for start in range(0, count, _BLOCK):
-            stop = min(count, start + _BLOCK)
-            values = np.asarray(_mel_block(_segment(samples, start)))[: stop - start]
-            yield np.concatenate([values[:, :BANDS], track[start:stop], values[:, BANDS:]], 1)
-
-    return FeatureStream(count, RATE / HOP, beyond, blocks())
-
-
-def _segment(samples: np.ndarray | RowFile, row: int) -> np.ndarray:
-    """The samples of a block of rows and a margin, of one length so that one program serves all."""
-    return piece(samples, row * HOP - _MARGIN, (row + _BLOCK) * HOP + _MARGIN)
-
-
-def _pitch_track(samples: np.ndarray | RowFile, count: int) -> np.ndarray:
-    """(count, 2): octaves above 100 Hz, 0 where unvoiced, and voicing."""
-    if not count:
-        return np.zeros((0, 2), np.float32)
-    parts = [_pitch_block(_segment(samples, start)) for start in range(0, count, _BLOCK)]
-    found = Candidates(*(np.concatenate(part) for part in zip(*jax.device_get(parts))))
-    valid = np.arange(len(found.level)) < count
-    hertz, strength = jax.device_get(_path(found, _loudest(samples), valid))
-    octaves = np.log2(np.where(hertz > 0, hertz, 100.0) / 100.0)
-    return np.stack([octaves, strength], 1).astype(np.float32)[:count]
-
-
-def _loudest(samples: np.ndarray | RowFile) -> np.float32:
-    """The largest distance from the mean, read in blocks."""
-    spans = [slice(i, i + (1 << 20)) for i in range(0, len(samples), 1 << 20)]
-    mean = sum(float(np.sum(samples[span], dtype=np.float64)) for span in spans) / len(samples)
-    return np.float32(max(float(np.max(np.abs(samples[span] - mean))) for span in spans))
-
-
-@jax.jit
-def _mel_block(segment: jax.Array) -> jax.Array:
-    lead = (512 - HOP) // 2 - _MARGIN
-    mel = log_mel(segment, lead=lead, rows=_BLOCK)
-    return jnp.concatenate([mel, log_energy(segment, lead=lead, rows=_BLOCK)[:, None]], 1)
-
-
-@jax.jit
-def _pitch_block(segment: jax.Array) -> Candidates:
-    return pitch_candidates(segment, first=HOP // 2 + _MARGIN, rows=_BLOCK)
-
-
-_path = jax.jit(
-    lambda found, peak, valid: best_path(found, peak=peak, step=HOP / RATE, valid=valid)
-)
-
-_KINDS: dict[str, Callable[..., FeatureStream]] = {"mel": _mel_stream}
+_KINDS: dict[str, Callable[..., Extractor]] = {
+    "mel": lambda assets: mel_extractor(),
+    "deepspeech": deepspeech_extractor,
+    "deepspeech-25": functools.partial(deepspeech_extractor, halved=True),
+}

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from jaxhead.audio import pitch as module
-from jaxhead.audio.pitch import Candidates, PitchSettings, best_path
+from jaxhead.audio.pitch import Candidates, PitchSettings
 from tests.goldens_reader import known_goldens
 
 OWN = pathlib.Path(__file__).resolve().parents[1] / "goldens"
 pitch = jax.jit(module.pitch, static_argnames=("rate", "hop", "first", "rows", "settings"))
+best_path = jax.jit(module.best_path, static_argnames="step")
 
 
 def test_praats_pitch():

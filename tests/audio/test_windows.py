@@ -113,7 +113,7 @@ def test_under_jit_vmap_and_grad():
     near = jax.jit(neighbours)(whole, frames)
     np.testing.assert_array_equal(jax.vmap(lambda f: neighbours(whole, f))(frames), near)
     # Every row's gradient is the number of windows in which it stands.
-    count = jax.grad(lambda r: frame_windows(r, frames, rate=50.0, size=4).sum())(rows)
+    count = jax.jit(jax.grad(lambda r: frame_windows(r, frames, rate=50.0, size=4).sum()))(rows)
     np.testing.assert_array_equal(count[:, 0], [2] * 20)
 
 
