@@ -102,6 +102,21 @@ def head_vertices(
     Raises:
       ValueError: more coefficients than the basis holds, or rotations without a skeleton.
     """
+    vertices = shaped_vertices(model, identity, expression)
+    if joint_rotations is not None:
+        if model.skeleton is None:
+            raise ValueError(
+                f"joint_rotations given, but head model {model.name!r} has no skeleton"
+            )
+        corrected = pose_corrected(model.skeleton, vertices, joint_rotations)
+        vertices = skinned(model.skeleton, vertices, corrected, joint_rotations)
+    if translation is not None:
+        vertices = vertices + translation[..., None, :]
+    return vertices
+
+
+def shaped_vertices(model: HeadModel, identity: Array | None, expression: Array | None) -> Array:
+    """Returns the unposed vertices (..., V, 3) of a head; see `head_vertices`."""
     vertices = model.template
     for coefficients, basis, what in (
         (identity, model.identity_basis, "identity"),
@@ -109,14 +124,6 @@ def head_vertices(
     ):
         if coefficients is not None:
             vertices = vertices + _combine(coefficients, basis, what)
-    if joint_rotations is not None:
-        if model.skeleton is None:
-            raise ValueError(
-                f"joint_rotations given, but head model {model.name!r} has no skeleton"
-            )
-        vertices = _skin(model.skeleton, vertices, joint_rotations)
-    if translation is not None:
-        vertices = vertices + translation[..., None, :]
     return vertices
 
 
@@ -150,7 +157,44 @@ def posed_joints(
         offset = rest - joints[..., parent, :]
         rotations.append(jnp.matmul(rotations[parent], rotation, precision=_HIGHEST))
         positions.append(positions[parent] + _rotate(rotations[parent], offset))
+    # The root's position has no batch axes of the rotations yet.
+    positions = list(jnp.broadcast_arrays(*positions))
     return jnp.stack(rotations, -3), jnp.stack(positions, -2)
+
+
+def pose_corrected(skeleton: Skeleton, shaped: Array, joint_rotations: Array) -> jax.Array:
+    """Returns unposed vertices (..., V, 3) with the correctives of a pose, not yet skinned.
+
+    Args:
+      skeleton: joints and correctives.
+      shaped: (..., V, 3) template, identity and expression, in metres.
+      joint_rotations: (..., J, 3, 3) rotations relative to the parent.
+    """
+    corrective = joint_rotations[..., 1:, :, :] - jnp.eye(3, dtype=joint_rotations.dtype)
+    corrective = corrective.reshape(*corrective.shape[:-3], -1)
+    moved = jnp.einsum("...p,pvk->...vk", corrective, skeleton.pose_basis, precision=_HIGHEST)
+    return shaped + moved
+
+
+def skinned(
+    skeleton: Skeleton, shaped: Array, corrected: Array, joint_rotations: Array
+) -> jax.Array:
+    """Returns vertices (..., V, 3) that follow their joints.
+
+    Args:
+      skeleton: joints and skinning weights.
+      shaped: (..., V, 3) unposed vertices that the joints are taken from, in metres.
+      corrected: (..., V, 3) unposed vertices that are moved: `pose_corrected`, or those with
+        displacements that the joints do not see.
+      joint_rotations: (..., J, 3, 3) rotations relative to the parent.
+    """
+    joints = jnp.einsum("jv,...vk->...jk", skeleton.joint_regressor, shaped, precision=_HIGHEST)
+    rotations, positions = posed_joints(skeleton, joints, joint_rotations)
+    # A joint maps its own rest position to its posed position: x -> R (x - rest) + position.
+    offsets = positions - jnp.einsum("...jab,...jb->...ja", rotations, joints, precision=_HIGHEST)
+    blended = jnp.einsum("vj,...jab->...vab", skeleton.weights, rotations, precision=_HIGHEST)
+    moved = jnp.einsum("...vab,...vb->...va", blended, corrected, precision=_HIGHEST)
+    return moved + jnp.einsum("vj,...ja->...va", skeleton.weights, offsets, precision=_HIGHEST)
 
 
 def head_landmarks(model: HeadModel, vertices: Array) -> jax.Array:
@@ -247,18 +291,3 @@ def _combine(coefficients: Array, basis: Array, what: str) -> jax.Array:
 
 def _rotate(rotation: Array, vector: Array) -> jax.Array:
     return jnp.einsum("...ij,...j->...i", rotation, vector, precision=_HIGHEST)
-
-
-def _skin(skeleton: Skeleton, shaped: Array, joint_rotations: Array) -> jax.Array:
-    joints = jnp.einsum("jv,...vk->...jk", skeleton.joint_regressor, shaped, precision=_HIGHEST)
-    corrective = joint_rotations[..., 1:, :, :] - jnp.eye(3, dtype=joint_rotations.dtype)
-    corrective = corrective.reshape(*corrective.shape[:-3], -1)
-    posed = shaped + jnp.einsum(
-        "...p,pvk->...vk", corrective, skeleton.pose_basis, precision=_HIGHEST
-    )
-    rotations, positions = posed_joints(skeleton, joints, joint_rotations)
-    # A joint maps its own rest position to its posed position: x -> R (x - rest) + position.
-    offsets = positions - jnp.einsum("...jab,...jb->...ja", rotations, joints, precision=_HIGHEST)
-    blended = jnp.einsum("vj,...jab->...vab", skeleton.weights, rotations, precision=_HIGHEST)
-    moved = jnp.einsum("...vab,...vb->...va", blended, posed, precision=_HIGHEST)
-    return moved + jnp.einsum("vj,...ja->...va", skeleton.weights, offsets, precision=_HIGHEST)

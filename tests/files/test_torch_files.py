@@ -3,16 +3,15 @@
 What no PyTorch would write is made here: archives with wrong lengths, views, names and bytes.
 """
 
-import io
 import pathlib
-import pickle
-import struct
 import zipfile
 
 import ml_dtypes
 import numpy as np
 import pytest
+from files import torch_pickles
 from files.making import mutated
+from files.torch_pickles import Call, Id, Name, packed
 
 from jaxhead.files.errors import InputError
 from jaxhead.files.pickles import read_pickle
@@ -75,54 +74,13 @@ def test_whole_models_are_refused_by_name_and_can_be_skipped():
     assert skipped == "<torch.nn.modules.linear.Linear>"
 
 
-class _Name:
-    """A global in a pickle."""
-
-    def __init__(self, name):
-        self.name = name
-
-
-class _Call:
-    def __init__(self, name, *args):
-        self.name, self.args = name, args
-
-
-class _Id:
-    def __init__(self, *parts):
-        self.parts = parts
-
-
-class _Pickler(pickle._Pickler):
-    """Writes names that do not exist here, calls of them, and persistent ids."""
-
-    def persistent_id(self, obj):
-        return obj.parts if isinstance(obj, _Id) else None
-
-    def save(self, obj, save_persistent_id=True):
-        if isinstance(obj, _Name):
-            module, _, name = obj.name.rpartition(".")
-            self.write(f"c{module}\n{name}\n".encode())
-        elif isinstance(obj, _Call):
-            self.save(_Name(obj.name))
-            self.save(obj.args)
-            self.write(b"R")
-        else:
-            super().save(obj, save_persistent_id)
-
-
-def packed(value) -> bytes:
-    stream = io.BytesIO()
-    _Pickler(stream, 2).dump(value)
-    return stream.getvalue()
-
-
 def storage(count=6, kind="FloatStorage", key="0", device="cpu"):
-    return _Id("storage", _Name(f"torch.{kind}"), key, device, count)
+    return Id("storage", Name(f"torch.{kind}"), key, device, count)
 
 
 def tensor(size=(2, 3), stride=(3, 1), offset=0, kept=None):
     kept = storage() if kept is None else kept
-    return _Call("torch._utils._rebuild_tensor_v2", kept, offset, size, stride, False, {})
+    return Call("torch._utils._rebuild_tensor_v2", kept, offset, size, stride, False, {})
 
 
 def archive(path, value, *, data=None, name="a/data/0", extra=(), kind=zipfile.ZIP_STORED):
@@ -136,10 +94,8 @@ def archive(path, value, *, data=None, name="a/data/0", extra=(), kind=zipfile.Z
 
 
 def stream(path, value, *, keys=("0",), count=6, data=None, system=None):
-    system = {"little_endian": True} if system is None else system
-    parts = [packed(part) for part in (0x1950A86A20F9469CFC6C, 1001, system, value, list(keys))]
     data = np.arange(6, dtype=np.float32).tobytes() if data is None else data
-    path.write_bytes(b"".join(parts) + struct.pack("<q", count) + data)
+    path.write_bytes(torch_pickles.stream(value, keys, count, data, system))
     return path
 
 
@@ -158,12 +114,12 @@ WRONG_TENSORS = {
     "negative": (tensor(kept=storage(-6)), "no known type or length"),
     "text as count": (tensor(kept=storage("6")), "no known type or length"),
     "unknown storage": (tensor(kept=storage(kind="QInt8Storage")), "QInt8Storage"),
-    "storage that is none": (tensor(kept=_Id("module", _Name("torch.FloatStorage"))), "else than"),
-    "other code": ({"a": _Call("torch._utils._rebuild_device_tensor_from_numpy", 1)}, "asks for"),
-    "system": ({"a": _Call("os.system", "touch owned")}, r"asks for os\.system"),
-    "jit": ({"a": _Call("torch.jit._script.unpackage_script_module", 1)}, "asks for"),
-    "a type called": ({"a": _Call("torch.FloatStorage", 3)}, "calls a type"),
-    "circle by type": (_Call("torch._tensor._rebuild_from_type_v2", 1, 2, (), 3), "damaged"),
+    "storage that is none": (tensor(kept=Id("module", Name("torch.FloatStorage"))), "else than"),
+    "other code": ({"a": Call("torch._utils._rebuild_device_tensor_from_numpy", 1)}, "asks for"),
+    "system": ({"a": Call("os.system", "touch owned")}, r"asks for os\.system"),
+    "jit": ({"a": Call("torch.jit._script.unpackage_script_module", 1)}, "asks for"),
+    "a type called": ({"a": Call("torch.FloatStorage", 3)}, "calls a type"),
+    "circle by type": (Call("torch._tensor._rebuild_from_type_v2", 1, 2, (), 3), "damaged"),
     "sizes differ": ([tensor(), tensor(kept=storage(5))], "twice with different"),
     "too little": (tensor(kept=storage(7)), "holds 24 bytes|not 7"),
 }
@@ -184,8 +140,8 @@ def test_tensors_that_do_not_hold_are_refused(tmp_path, monkeypatch, case, layou
 @pytest.mark.parametrize("layout", [archive, stream])
 def test_right_ones_of_the_same_making_are_read(tmp_path, layout):
     value = [tensor(), tensor(size=(3,), stride=(2,), offset=1)]
-    value += [_Call("torch._utils._rebuild_tensor", storage(), 0, (6,), (1,))]
-    value += [_Call("torch._utils._rebuild_parameter", tensor(), True, {})]
+    value += [Call("torch._utils._rebuild_tensor", storage(), 0, (6,), (1,))]
+    value += [Call("torch._utils._rebuild_parameter", tensor(), True, {})]
     first, second, third, fourth = read_torch(layout(tmp_path / "a.pth", value))
     np.testing.assert_array_equal(first, np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(second, [1, 3, 5])
@@ -197,11 +153,11 @@ def test_right_ones_of_the_same_making_are_read(tmp_path, layout):
 
 def test_views_of_storages_in_streams(tmp_path):
     """Until 1.0 a storage could be part of another."""
-    part = _Id("storage", _Name("torch.cuda.FloatStorage"), "0", "cuda:1", 6, ("1", 2, 3))
-    value = _Call("torch._utils._rebuild_tensor_v2", part, 1, (2,), (1,), False, {})
+    part = Id("storage", Name("torch.cuda.FloatStorage"), "0", "cuda:1", 6, ("1", 2, 3))
+    value = Call("torch._utils._rebuild_tensor_v2", part, 1, (2,), (1,), False, {})
     np.testing.assert_array_equal(read_torch(stream(tmp_path / "a.pth", value)), [3, 4])
-    outside = _Id("storage", _Name("torch.FloatStorage"), "0", "cpu", 6, ("1", 4, 3))
-    value = _Call("torch._utils._rebuild_tensor_v2", outside, 0, (2,), (1,), False, {})
+    outside = Id("storage", Name("torch.FloatStorage"), "0", "cpu", 6, ("1", 4, 3))
+    value = Call("torch._utils._rebuild_tensor_v2", outside, 0, (2,), (1,), False, {})
     with pytest.raises(InputError, match="ends behind it"):
         read_torch(stream(tmp_path / "a.pth", value))
 
