@@ -58,3 +58,18 @@ def fill_torso(
     if predicted is None:
         return filled
     return np.where((frame_status(measured) == 2)[:, None, None], predicted, filled)
+
+
+def torso_parameters(motion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(..., 6) numbers of an affine motion: the centre's shift in pictures, the linear part - I.
+
+    Args:
+      motion: (..., 2, 3) affine in pixels, frame = A [reference, 1].
+      size: (H, W).
+    """
+    height, width = size
+    centre = np.array([width / 2, height / 2], np.float32)
+    moved = motion[..., :2] @ centre + motion[..., 2]
+    shift = (moved - centre) / np.float32(max(size))
+    linear = (motion[..., :2] - np.eye(2, dtype=np.float32)).reshape(*motion.shape[:-2], 4)
+    return np.concatenate([shift, linear], -1).astype(np.float32)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
+from jaxhead.captures.torso_predictor import (
+    fill_torso,
+    fit_torso_predictor,
+    predict_torso,
+    torso_parameters,
+)
 
 COUNT, SIZE = 120, 128
 
@@ -66,3 +71,13 @@ def test_long_gaps_take_the_prediction_and_short_ones_do_not():
     filled = fill_torso(motion, measured, predicted)
     assert (filled[12:20] == 7).all() and (np.delete(filled, slice(12, 20), 0) == 0).all()
     np.testing.assert_array_equal(fill_torso(motion, np.zeros(30, bool), predicted), predicted)
+
+
+def test_torso_parameters_are_shift_of_the_centre_and_linear_part():
+    identity = np.eye(2, 3, dtype=np.float32)
+    assert not torso_parameters(identity, (80, 100)).any()
+    moved = identity + np.array([[0, 0, 10], [0, 0, -5]], np.float32)
+    np.testing.assert_allclose(torso_parameters(moved, (80, 100)), [0.1, -0.05, 0, 0, 0, 0])
+    scaled = np.array([[1.1, 0, 0], [0, 1.1, 0]], np.float32)
+    parameters = torso_parameters(np.stack([identity, scaled]), (100, 100))
+    np.testing.assert_allclose(parameters[1], [0.05, 0.05, 0.1, 0, 0, 0.1], atol=1e-6)

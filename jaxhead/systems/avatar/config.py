@@ -1,19 +1,9 @@
 """Configuration of the avatar: what a user may set with `--set`, and the presets."""
 
 import dataclasses
-from typing import Any
 
+from jaxhead.training.configuration import choice, number
 from jaxhead.training.loop import LoopConfig
-
-
-def number(default: Any, low: float, high: float) -> Any:
-    """A numeric field with its default and the range that is accepted."""
-    return dataclasses.field(default=default, metadata={"minimum": low, "maximum": high})
-
-
-def choice(default: str, accepted: tuple[str, ...]) -> Any:
-    """A field that takes one of the accepted words."""
-    return dataclasses.field(default=default, metadata={"choices": accepted})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxhead.captures.format import Capture
 from jaxhead.geometry.fusion import materialised
 from jaxhead.heads.model import HeadModel
+from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
@@ -24,53 +25,14 @@ from jaxhead.systems.avatar.inputs import (
     torso_condition,
 )
 from jaxhead.systems.avatar.surface import GeometryCache
+from jaxhead.training.pool import REFRESH_EVERY, frame_order, resident
 from jaxhead.training.system import Feed, Shard
 
-FIRST_FRAMES = 32
-REFRESH_EVERY = 50
-_CANDIDATES = 4
-"""Tries per ray to land in the wanted region; one that fails keeps its weight through the mask."""
 _EVERYWHERE = 8
 """One head ray in so many is drawn from the whole picture: what floats outside the head is seen."""
 FOCUSED = ("lips", "eyes")
 _RIM = 1.5
 """Pixels around the boxes of eyes and mouth."""
-
-
-def frame_order(count: int) -> np.ndarray:
-    """(count,) a permutation of range(count) whose every beginning covers the range evenly.
-
-    Positions sorted by their bit-reversed index (van der Corput): the first frames of the pool
-    already show the whole clip.
-    """
-    bits = max(1, int(np.ceil(np.log2(max(2, count)))))
-    index = np.arange(1 << bits)
-    reverse = np.zeros_like(index)
-    for bit in range(bits):
-        reverse |= ((index >> bit) & 1) << (bits - 1 - bit)
-    return reverse[reverse < count].astype(np.int32)
-
-
-def resident(step: int, *, slots: int, count: int, rotate_every: int) -> np.ndarray:
-    """Which entry of the frame order each slot of the pool holds at a step, -1 for none yet.
-
-    The pool grows by as many frames as it started with; once full, and where the capture has
-    more frames than slots, a quarter of it is replaced every `rotate_every` steps.
-
-    Args:
-      step: of the refresh, a multiple of `REFRESH_EVERY`.
-      slots: size of the pool, at most `count`.
-      count: frames that train.
-      rotate_every: steps between replacements.
-    """
-    filled = min(slots, FIRST_FRAMES * (1 + step // REFRESH_EVERY))
-    start = 0
-    if count > slots:
-        full_at = REFRESH_EVERY * -(-max(0, slots - FIRST_FRAMES) // FIRST_FRAMES)
-        start = max(0, step - full_at) // rotate_every * max(1, slots // 4)
-    positions = start + (np.arange(slots) - start) % slots
-    positions = np.where(positions - start < filled, positions % count, -1)
-    return positions.astype(np.int32)
 
 
 @dataclasses.dataclass(eq=False)
@@ -120,26 +82,6 @@ class PoolFiller:
             arrays["ids"][slot] = frame
         self.held = wanted
         return arrays | {"count": np.int32(np.sum(wanted >= 0))}
-
-
-def _draw_pixels(key: jax.Array, box: jax.Array, near: jax.Array, count: int, wanted: bool):
-    """(count, 2) int32 x, y drawn from `box`, of several tries the first with `near` as wanted."""
-    low, high = box[:2], box[2:]
-    tries = jax.random.uniform(key, (_CANDIDATES, count, 2))
-    tries = jnp.floor(low + tries * (high - low)).astype(jnp.int32)
-    limit = jnp.array([near.shape[1] - 1, near.shape[0] - 1])
-    tries = jnp.clip(tries, 0, limit)
-    good = (near[tries[..., 1], tries[..., 0]] > 0) == wanted
-    first = jnp.argmax(good, axis=0)
-    return jnp.take_along_axis(tries, first[None, :, None], axis=0)[0]
-
-
-def _focused_pixels(key: jax.Array, boxes: jax.Array, count: int, size: tuple[int, int]):
-    """(count, 2) int32 x, y in a picture of (width, height), each in one of boxes (k, 4)."""
-    which, where = jax.random.split(key)
-    box = boxes[jax.random.randint(which, (count,), 0, len(boxes))]
-    place = box[:, :2] + jax.random.uniform(where, (count, 2)) * (box[:, 2:] - box[:, :2])
-    return jnp.clip(jnp.floor(place).astype(jnp.int32), 0, jnp.array(size) - 1)
 
 
 def focus_boxes(
@@ -194,12 +136,12 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
     few = min(round(sampling.head_rays * sampling.focus), sampling.head_rays - wide)
     boxes = arrays["focus"][arrays["ids"][slot]]
     pixels = [
-        _focused_pixels(focus_key, boxes, few, (width, height)),
-        _draw_pixels(
+        pixels_in_boxes(focus_key, boxes, few, (width, height)),
+        draw_pixels(
             head_key, arrays["boxes"][slot], near, sampling.head_rays - wide - few, True
         ),
-        _draw_pixels(wide_key, whole, near, wide, False),
-        _draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
+        draw_pixels(wide_key, whole, near, wide, False),
+        draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
     ]
     pixels = jnp.concatenate(pixels)
     x, y = pixels[:, 0], pixels[:, 1]

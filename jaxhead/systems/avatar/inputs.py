@@ -12,15 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.format import Capture
-from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
-from jaxhead.captures.sway_predictor import fit_sway_predictor
-from jaxhead.captures.torso_predictor import fit_torso_predictor
-from jaxhead.captures.validate import MEASURED
-from jaxhead.files.errors import InputError
-from jaxhead.geometry.volume import fit_box
-from jaxhead.heads.model import head_to_arrays
-from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import (
+from jaxhead.captures.hull import (
     MOST_FRAMES,
     SKIN,
     occupancy_prior,
@@ -29,6 +21,14 @@ from jaxhead.systems.avatar.hull import (
     region_masks,
     solid_cells,
 )
+from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
+from jaxhead.captures.sway_predictor import fit_sway_predictor
+from jaxhead.captures.torso_predictor import fit_torso_predictor, torso_parameters
+from jaxhead.captures.validate import MEASURED
+from jaxhead.files.errors import InputError
+from jaxhead.geometry.volume import fit_box
+from jaxhead.heads.model import head_to_arrays
+from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.model import pose_numbers
 
 SURFACE_MARGIN = 0.015
@@ -99,21 +99,6 @@ def expression_components(
         "expression_components": (directions[:keep] * weights).astype(np.float32),
         "expression_scale": deviation[:keep].astype(np.float32),
     }
-
-
-def torso_parameters(motion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(..., 6) numbers of an affine motion: the centre's shift in pictures, the linear part - I.
-
-    Args:
-      motion: (..., 2, 3) affine in pixels, frame = A [reference, 1].
-      size: (H, W).
-    """
-    height, width = size
-    centre = np.array([width / 2, height / 2], np.float32)
-    moved = motion[..., :2] @ centre + motion[..., 2]
-    shift = (moved - centre) / np.float32(max(size))
-    linear = (motion[..., :2] - np.eye(2, dtype=np.float32)).reshape(*motion.shape[:-2], 4)
-    return np.concatenate([shift, linear], -1).astype(np.float32)
 
 
 def field_box(vertices: np.ndarray, margin: float) -> np.ndarray:

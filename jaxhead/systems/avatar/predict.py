@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.integrate import Rendered
+from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
@@ -18,10 +19,8 @@ from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
     cell_kinds,
-    layered,
     ray_sway,
     render_head,
-    torso_points,
     unswayed,
 )
 

@@ -13,6 +13,7 @@ from jaxhead.captures.sway_predictor import predict_sway
 from jaxhead.captures.torso_predictor import predict_torso
 from jaxhead.files.errors import InputError
 from jaxhead.heads.model import HeadModel
+from jaxhead.rendering.playing import back_and_forth, orbit_pose, split_ids, transferred_poses
 from jaxhead.rendering.requests import RenderOptions, background_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec, frame_condition, torso_condition
@@ -47,46 +48,6 @@ class Requests:
     background: np.ndarray
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
-
-
-def split_ids(inputs: dict[str, np.ndarray], split: str) -> np.ndarray:
-    """Frame ids of a split, ascending; "all" joins both."""
-    if split == "all":
-        return np.sort(np.concatenate([inputs["train"], inputs["test"]]))
-    return inputs[split]
-
-
-def orbit_pose(pose: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
-    """(4, 4) head-to-camera seen from a camera that turned around the head.
-
-    Args:
-      pose: (4, 4) head-to-camera, OpenCV axes.
-      yaw: degrees, > 0 moves the camera to the picture's right.
-      pitch: degrees, > 0 moves it up.
-    """
-    a, b = np.radians(yaw), np.radians(pitch)
-    turn_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    turn_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    turn, centre = turn_x @ turn_y, pose[:3, 3]
-    moved = pose.copy()
-    moved[:3, :3] = turn @ pose[:3, :3]
-    # The head's origin is the centre of the turn, so it stays where it is in the picture.
-    moved[:3, 3] = centre
-    return moved
-
-
-def transferred_poses(other: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Poses of another capture for this camera: its turns, and its shifts about our mean place.
-
-    Args:
-      other: (n, 4, 4) of the driving capture; own: (m, 4, 4) of the training frames.
-
-    Shifts are scaled by the ratio of the mean distances, so that they move as many face widths.
-    """
-    poses = other.astype(np.float64)
-    theirs, ours = poses[:, :3, 3].mean(0), own[:, :3, 3].astype(np.float64).mean(0)
-    poses[:, :3, 3] = ours + (poses[:, :3, 3] - theirs) * (ours[2] / theirs[2])
-    return poses.astype(np.float32)
 
 
 def make_requests(
@@ -218,9 +179,7 @@ def _check_names(driving: Capture, head: HeadModel) -> None:
 
 def _stretched(count: int, ids: np.ndarray, *arrays: np.ndarray):
     """Frames and arrays played forwards and backwards until there are `count` of them."""
-    period = max(1, 2 * len(ids) - 2)
-    place = np.arange(count) % period
-    place = np.where(place < len(ids), place, period - place)
+    place = back_and_forth(count, len(ids))
     return ids[place], tuple(array[place] for array in arrays)
 
 

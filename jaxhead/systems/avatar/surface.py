@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.captures.hull import MOVED, skin_volume
 from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.errors import InputError
 from jaxhead.geometry import frenet, meshes
@@ -29,7 +30,6 @@ from jaxhead.geometry.volume import (
 )
 from jaxhead.heads.model import HeadModel
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import MOVED, skin_volume
 from jaxhead.systems.avatar.inputs import AvatarSpec
 
 Frozen = Mapping[str, Any]

@@ -11,7 +11,9 @@ import numpy as np
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
+from jaxhead.losses.placement import surface_terms
 from jaxhead.rendering import occupancy
+from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
@@ -20,12 +22,9 @@ from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
     cell_kinds,
-    layered,
     render_head,
     to_cube,
-    torso_points,
 )
-from jaxhead.systems.avatar.terms import surface_terms
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 

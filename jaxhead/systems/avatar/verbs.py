@@ -19,7 +19,7 @@ from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.data import frame_order, make_feed
+from jaxhead.systems.avatar.data import make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.requests import Requests, make_requests
@@ -32,8 +32,10 @@ from jaxhead.systems.avatar.surface import (
 from jaxhead.systems.avatar.system import PLAYER, build
 from jaxhead.training import loop, processes
 from jaxhead.training.configuration import to_document
+from jaxhead.training.pool import frame_order
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import Run, create_run, is_run, load_run
+from jaxhead.training.sources import capture_at_hand, open_capture, refuse_contradiction
 from jaxhead.training.system import Stage, Variables
 
 presets = configs.PRESETS
@@ -132,35 +134,8 @@ def _opened(
         # Both ways to here see the spec as JSON gives it back.
         return load_run(out), capture
     run = load_run(out)
-    former = run.config_as(AvatarConfig)
-    old = dict(_settings(former))
-    for name, new in _settings(config):
-        if new != old[name]:
-            raise InputError(
-                f"{out}: the run was made with {name}={old[name]}, {name}={new} contradicts it; "
-                "a run keeps its configuration"
-            )
+    refuse_contradiction(out, run.config_as(AvatarConfig), config)
     return run, open_capture(run, captures[0] if captures else None)
-
-
-def _settings(config: AvatarConfig) -> Iterator[tuple[str, Any]]:
-    """Names and values of what a run keeps: all but its length and how it is driven."""
-    for part in dataclasses.fields(config):
-        if part.name not in ("loop", "steps"):
-            value = getattr(config, part.name)
-            yield from ((f"{part.name}.{k}", v) for k, v in dataclasses.asdict(value).items())
-
-
-def open_capture(run: Run, path: str | pathlib.Path | None) -> Capture:
-    """The run's capture, at `path` or where the run last saw it; its digest must agree."""
-    source = run.sources[0]
-    capture = load_capture(path or source["path"])
-    if capture.digest != source["digest"]:
-        raise InputError(
-            f"{capture.path}: capture {capture.digest[:12]}, the run {run.path} was made from "
-            f"{source['digest'][:12]}"
-        )
-    return capture
 
 
 def frozen_arrays(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -226,7 +201,7 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     (stage,) = build(config, spec, frozen, None)
     variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
     render = renderer(variables, frozen, requests.size, config)
-    capture, notes = _capture_at_hand(loaded, options)
+    capture, notes = capture_at_hand(loaded, options.capture)
     audio, rate = _sound(options, capture, requests, spec)
     return RenderStream(
         frames=_pictures(render, requests),
@@ -248,15 +223,6 @@ def _head(inputs: dict[str, np.ndarray]) -> HeadModel:
     return head_from_arrays(
         {name[len(prefix):]: value for name, value in inputs.items() if name.startswith(prefix)}
     )
-
-
-def _capture_at_hand(run: Run, options: RenderOptions) -> tuple[Capture | None, tuple[str, ...]]:
-    if options.capture is not None:
-        return open_capture(run, options.capture), ()
-    path = run.sources[0]["path"]
-    if not pathlib.Path(path).is_dir():
-        return None, (f"the run's capture is not at {path}: no sound, no true frames",)
-    return open_capture(run, None), ()
 
 
 def _sound(options: RenderOptions, capture: Capture | None, requests: Requests, spec: AvatarSpec):

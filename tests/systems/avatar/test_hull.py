@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxhead.systems.avatar import hull
-from jaxhead.systems.avatar.hull import occupancy_prior, shell_prior, solid_cells
+from jaxhead.captures import hull
+from jaxhead.captures.hull import occupancy_prior, shell_prior, solid_cells
 
 BOX = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
 K = np.array([[64.0, 0, 32], [0, 64, 32], [0, 0, 1]])

@@ -16,7 +16,6 @@ from jaxhead.systems.avatar.inputs import (
     prepare,
     region_masks,
     torso_condition,
-    torso_parameters,
 )
 from jaxhead.training.configuration import from_document
 
@@ -64,16 +63,6 @@ def test_components_are_no_more_than_the_frames_span():
     assert expression_components(scores, shapes, 2)["expression_components"].shape == (2, 21)
     still = expression_components(np.full((7, 9), 0.3), np.ones((7, 12)), 12)
     assert still["expression_components"].shape == (0, 21)
-
-
-def test_torso_parameters_are_shift_of_the_centre_and_linear_part():
-    identity = np.eye(2, 3, dtype=np.float32)
-    assert not torso_parameters(identity, (80, 100)).any()
-    moved = identity + np.array([[0, 0, 10], [0, 0, -5]], np.float32)
-    np.testing.assert_allclose(torso_parameters(moved, (80, 100)), [0.1, -0.05, 0, 0, 0, 0])
-    scaled = np.array([[1.1, 0, 0], [0, 1.1, 0]], np.float32)
-    parameters = torso_parameters(np.stack([identity, scaled]), (100, 100))
-    np.testing.assert_allclose(parameters[1], [0.05, 0.05, 0.1, 0, 0, 0.1], atol=1e-6)
 
 
 def test_torso_conditions_are_normalised_over_the_training_frames(small):

@@ -9,8 +9,9 @@ import pytest
 
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering.requests import Background, RenderOptions
+from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model, verbs
-from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, layered, render_head, torso_points
+from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
 from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.systems.avatar.surface import frame_geometry
 

@@ -16,12 +16,10 @@ from jaxhead.systems.avatar.rays import (
     Rays,
     cell_kinds,
     head_at,
-    layered,
     place_samples,
     ray_sway,
     render_head,
     to_cube,
-    torso_points,
     without_sway,
 )
 from jaxhead.systems.avatar.surface import frame_geometry
@@ -155,31 +153,6 @@ def test_jitter_belongs_to_the_part_of_its_key(config):
         found = place(keys[part, None], alone)
         np.testing.assert_array_equal(whole[3 * part : 3 * part + 3], found)
     assert not np.array_equal(whole[:3], whole[3:])
-
-
-def test_torso_points_undo_the_motion():
-    random = np.random.default_rng(0)
-    reference = random.uniform(0, 100, (2, 50, 2))
-    motion = np.eye(2, 3) + 0.2 * random.normal(size=(2, 2, 3)) * [[1, 1, 30]]
-    pixels = np.einsum("bij,bnj->bni", motion[..., :2], reference) + motion[:, None, :, 2]
-    found = torso_points(jnp.float32(pixels), jnp.float32(motion), (80, 100))
-    np.testing.assert_allclose(found, reference / 100, atol=1e-4)
-
-
-def test_layers_cover_each_other():
-    random = np.random.default_rng(0)
-    head, torso, back = random.uniform(size=(3, 20, 3)).astype(np.float32)
-    alpha, below = random.uniform(size=(2, 20)).astype(np.float32)
-    rgb, person = layered(head * alpha[:, None], alpha, torso, below, back)
-    expected = []
-    for n in range(20):
-        behind = torso[n] * below[n] + back[n] * (1 - below[n])
-        expected.append(head[n] * alpha[n] + behind * (1 - alpha[n]))
-    np.testing.assert_allclose(rgb, expected, atol=1e-6)
-    np.testing.assert_allclose(person, alpha + (1 - alpha) * below, atol=1e-6)
-    one, none = jnp.ones(20), jnp.zeros(20)
-    np.testing.assert_allclose(layered(head, one, torso, below, back)[0], head, atol=1e-6)
-    np.testing.assert_allclose(layered(0 * head, none, torso, none, back)[0], back, atol=1e-6)
 
 
 def test_each_frame_of_a_batch_is_rendered_by_its_own_geometry(small, variables):

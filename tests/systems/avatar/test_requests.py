@@ -9,10 +9,11 @@ from jaxhead.captures.pose_predictor import POSE, predictor_from_arrays
 from jaxhead.captures.sway_predictor import predict_sway
 from jaxhead.captures.torso_predictor import predict_torso
 from jaxhead.files.errors import InputError
+from jaxhead.rendering.playing import orbit_pose
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.systems.avatar import requests
 from jaxhead.systems.avatar.inputs import frame_condition
-from jaxhead.systems.avatar.requests import make_requests, orbit_pose, posed, transferred_poses
+from jaxhead.systems.avatar.requests import make_requests, posed
 
 
 @pytest.fixture
@@ -104,15 +105,6 @@ def test_poses_of_another_capture(ask, small, driving):
     assert any("predicted" in note for note in made.notes)
     both = ask(pose_from="other", expression_from="other", frames=7)
     assert len(both.vertices) == len(both.head_to_camera) == 7
-
-
-def test_transferred_shifts_move_as_many_face_widths():
-    other = np.stack([np.eye(4)] * 3)
-    other[:, :3, 3] = [[0, 0, 2], [0.2, 0, 2], [-0.2, 0, 2]]
-    own = np.stack([np.eye(4)] * 2)
-    own[:, :3, 3] = [[0.1, 0, 1], [0.1, 0, 1]]
-    shifts = transferred_poses(other, own)[:, :3, 3]
-    np.testing.assert_allclose(shifts, [[0.1, 0, 1], [0.2, 0, 1], [0, 0, 1]], atol=1e-6)
 
 
 def test_a_turned_camera_goes_where_it_says_and_keeps_the_head_in_place(small):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.rendering.integrate import transmittance
-from jaxhead.systems.avatar.rays import Samples
+from jaxhead.rendering.rays import Samples
 
 UNLIT = 0.1
 """Samples that less light than this reaches are hidden: no colour judges them."""
@@ -32,7 +32,7 @@ def surface_terms(samples: Samples, frozen: dict[str, Any]) -> SurfaceTerms:
     """How far from the skin and how spread out opacity is, and how wrong what nobody sees is.
 
     Args:
-      samples: of `rays.render_head`.
+      samples: of n rays.
       frozen: the run's arrays, of which "surface_box" is read.
 
     Returns:

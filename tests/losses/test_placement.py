@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.losses.placement import surface_terms
 from jaxhead.rendering.integrate import volume_weights
-from jaxhead.systems.avatar.rays import Samples
-from jaxhead.systems.avatar.terms import surface_terms
+from jaxhead.rendering.rays import Samples
 
 FROZEN = {"surface_box": jnp.array([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])}
 WALL = 1e5

@@ -1,0 +1,159 @@
+"""Rays of head space, and samples of them over occupied cells that sway with the frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jaxhead.geometry.lattice import lookup_lattice
+from jaxhead.rendering import occupancy, sampling
+
+EMPTY, OCCUPIED, SOLID = 0, 1, 2
+"""Kinds of cells: samples lie in occupied ones, none behind the first solid one."""
+LENGTH_UNITS = 64.0
+"""Density is per 1/64 of the field's cube (about 6 mm): a young field, exp(0), is half opaque."""
+
+
+@flax.struct.dataclass
+class Rays:
+    """Rays of head space.
+
+    Attributes:
+      origins: (n, 3) metres.
+      directions: (n, 3) unit.
+      frame: (n,) int32, which geometry and condition a ray belongs to.
+      seen: (n, 3) unit directions from which colours are seen, None for the rays' own.
+    """
+
+    origins: jax.Array
+    directions: jax.Array
+    frame: jax.Array
+    seen: jax.Array | None = None
+
+
+class Samples(NamedTuple):
+    """Samples of n rays, s each.
+
+    Attributes:
+      t, delta: (n, s) metres; sigma: (n, s) per metre; weights: (n, s) of the rendering sum;
+      canonical: (n, s, 3) metres; skin: (n, s, 3) of `hull.skin_volume` there.
+    """
+
+    t: jax.Array
+    delta: jax.Array
+    sigma: jax.Array
+    weights: jax.Array
+    canonical: jax.Array
+    skin: jax.Array
+
+
+class SamplingSizes(Protocol):
+    """A configuration that says how many samples a ray gets and into how many pieces it is cut."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def segments(self) -> int: ...
+
+
+def to_cube(points: jax.Array, box: jax.Array) -> jax.Array:
+    """Points (..., 3) in metres in the cube at the box's corner, [0, 1] inside it."""
+    return (points - box[0]) / jnp.max(box[1] - box[0])
+
+
+def place_samples(
+    keys: jax.Array | None, rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array,
+    config: SamplingSizes,
+) -> tuple[jax.Array, jax.Array]:
+    """Samples over the occupied parts of rays.
+
+    Args:
+      keys: (b,) typed keys, one per b-th part of the rays in order; None for no jitter.
+      rays: n rays; shift: (n, 2) of `ray_shift`.
+      cells: (r, r, r) int8 of `cell_kinds`.
+      box: (2, 3) metres.
+      config: numbers of samples and of segments.
+
+    Returns:
+      t (n, samples) ascending, metres; delta (n, samples) metres, 0 on rays that meet nothing.
+    """
+    near, far, profile = probe(rays, shift, cells, box, config.segments)
+    if keys is None:
+        return sampling.place_by_profile(None, near, far, profile, config.samples)
+    parts = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (near, far, profile)]
+    t, delta = jax.vmap(
+        lambda key, *part: sampling.place_by_profile(key, *part, config.samples)
+    )(keys, *parts)
+    return t.reshape(-1, config.samples), delta.reshape(-1, config.samples)
+
+
+def ray_shift(
+    rays: Rays, sway: jax.Array, sway_box: jax.Array, box: jax.Array
+) -> jax.Array:
+    """(n, 2) metres: how far what rays meet has swayed.
+
+    Read off where a ray is half-way through the box, which is enough to find its cells.
+
+    Args:
+      rays: n rays, whose `frame` says which lattice is theirs.
+      sway: (b, G, G, 2) metres; sway_box: (2, 2) metres, its first and last node.
+      box: (2, 3) metres, of the cells.
+    """
+    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
+    middle = rays.origins + 0.5 * (near + far)[:, None] * rays.directions
+    return lookup_lattice(sway, middle[:, :2], sway_box, rays.frame)
+
+
+def probe(
+    rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array, segments: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where rays are inside the box, and which of their segments are occupied and in view.
+
+    Args:
+      rays: n rays; shift: (n, 2) of `ray_shift`.
+      cells: (r, r, r) int8 of `cell_kinds`; box: (2, 3) metres.
+      segments: pieces that a ray's way through the box is cut into.
+
+    Returns:
+      near, far (n,) metres; (n, segments) bool.
+    """
+    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
+    middles = sampling.segment_centres(near, far, segments)
+    points = unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
+    kinds = occupancy.look_up(cells, points, box[0], box[1])
+    solid = kinds == SOLID
+    first = jnp.where(jnp.any(solid, axis=-1), jnp.argmax(solid, axis=-1), segments)
+    in_view = jnp.arange(segments) < first[:, None]
+    return near, far, (kinds == OCCUPIED) & in_view
+
+
+def unswayed(points: jax.Array, shift: jax.Array) -> jax.Array:
+    """(n, 3) points without their shift (n, 2) in x and y."""
+    return jnp.concatenate([points[:, :2] - shift, points[:, 2:]], axis=-1)
+
+
+def cell_kinds(grid: occupancy.OccupancyGrid, solid: jax.Array) -> jax.Array:
+    """(r, r, r) int8, x y z over the grid's box: `EMPTY`, `OCCUPIED` or `SOLID`.
+
+    Args:
+      grid: state.
+      solid: (r, r, r) bool, cells that no sample may lie in or behind.
+    """
+    occupied = occupancy.occupied_cells(grid).astype(jnp.int8)
+    return jnp.where(solid, jnp.int8(SOLID), occupied)
+
+
+def without_sway(
+    points: jax.Array, sway: jax.Array, box: jax.Array, frame: jax.Array
+) -> jax.Array:
+    """Points (n, 3) of head space where they would be if nothing swayed.
+
+    Args:
+      points: (n, 3) metres.
+      sway: (b, G, G, 2) metres; box: (2, 2) metres, its first and last node.
+      frame: (n,) int32 in [0, b).
+    """
+    return unswayed(points, lookup_lattice(sway, points[:, :2], box, frame))
