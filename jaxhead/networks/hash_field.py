@@ -1,7 +1,8 @@
 """A conditional radiance field on a hash grid, with the layers of INSTA (Zielonka et al. 2023).
 
-Dense grids and tri-planes may take the hash grid's place (`encoding`). Hash features and a condition enter a bias-free density net, whose first output is the log density
-and whose others, beside spherical harmonics of the direction, feed a bias-free colour net.
+Hash features and a condition enter a bias-free density net, whose first output is the log density
+and whose others, beside spherical harmonics of the direction, feed a bias-free colour net. Dense
+grids or tri-planes may stand in the hash grid's place.
 """
 
 from __future__ import annotations
