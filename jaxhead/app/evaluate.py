@@ -38,6 +38,7 @@ def run(arguments: Arguments) -> int:
     system = system_of_run(run_folder, devices=flags.devices)
     report, sheet = evaluate(
         lambda options: system.render_stream(run_folder, options),
+        modes=getattr(system, "evaluation_modes", MODES),
         capture=flags.capture,
         assets=flags.assets,
     )
@@ -82,6 +83,7 @@ def list_checkpoints(run: pathlib.Path, json_file: str | None) -> int:
 def evaluate(
     render: Render,
     *,
+    modes: Sequence[tuple[str, str]] = MODES,
     capture: str | None = None,
     assets: str | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
@@ -89,6 +91,8 @@ def evaluate(
 
     Args:
         render: options to a stream of the run's pictures.
+        modes: names of the report's blocks, and the source of the torso's motion in each; the sheet
+            shows the first.
         capture: path of the run's capture where it has moved.
         assets: folder of third-party models.
 
@@ -104,12 +108,13 @@ def evaluate(
     with face_reader(assets) as (read_face, reason):
         streams = {
             mode: render(RenderOptions(split="test", torso=torso, capture=capture))
-            for mode, torso in MODES
+            for mode, torso in modes
         }
-        truth = Truth(_capture_of(streams["test"]), read_face)
-        wanted = tuple(int(frame) for frame in streams["test"].frame_ids)
+        first = modes[0][0]
+        truth = Truth(_capture_of(streams[first]), read_face)
+        wanted = tuple(int(frame) for frame in streams[first].frame_ids)
         for mode, stream in streams.items():
-            keep = rows if mode == "test" else None
+            keep = rows if mode == first else None
             with Counter(f"score {mode}", len(wanted)) as counter:
                 pictures = _pictures(stream, wanted, keep, truth)
                 report[mode] = score_pictures(

@@ -30,7 +30,7 @@ class Outputs:
     alpha: whether the pictures carry the person's opacity.
     side_by_side: whether the true frame stands to the left of the render.
     meshes: folder of meshes, or None; mesh_format: their suffix without the dot.
-    audio: a sound file that replaces the stream's sound, or None.
+    audio: a sound file that replaces the sound of a stream that does not follow it, or None.
     """
 
     path: str
@@ -138,6 +138,7 @@ def _options(flags) -> RenderOptions:
         view=flags.view,
         expression_from=flags.expression_from,
         pose_from=flags.pose_from,
+        audio=flags.audio,
         neutral=flags.neutral,
         background=parse_background(flags.background),
         capture=flags.capture,
@@ -161,7 +162,7 @@ def _sound(stream: RenderStream, outputs: Outputs) -> tuple[np.ndarray | None, l
         return None, []
     rate = stream.audio_rate
     length = round(stream.count * rate / stream.fps)
-    if outputs.audio is None:
+    if outputs.audio is None or stream.follows_audio:
         samples, notes = stream.audio, []
     else:
         from jaxhead.files.sound import read_audio

@@ -224,7 +224,10 @@ def _render_outputs(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_bool("side_by_side", False, "show the true frame beside it", flag_values=values)
     flags.DEFINE_string(
-        "audio", None, "a sound file that replaces the capture's sound", flag_values=values
+        "audio",
+        None,
+        "a sound file: what the person says, where speech drives the system; else played only",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "meshes",
@@ -294,6 +297,7 @@ VERBS = {
             (
                 "jaxhead train avatar talk --out run --minutes 10",
                 "jaxhead train avatar talk --out run --steps 6000 --set field.levels=12",
+                "jaxhead train adnerf talk --out run --preset fast --minutes 5",
                 "jaxhead train avatar --out run  # goes on with the run's own capture",
                 "jaxhead train avatar ann bob --out people  # runs people/ann and people/bob",
                 "srun jaxhead train avatar talk --out run --distributed  # see experiments/launch",
@@ -311,6 +315,7 @@ VERBS = {
                 "jaxhead render run --out turn.mp4 --view -20,5 --background white",
                 "jaxhead render run --out orbit.mp4 --orbit 25 --split all",
                 "jaxhead render run --out driven.mp4 --expression-from other",
+                "jaxhead render run --out said.mp4 --audio speech.wav --pose-from talk  # adnerf",
                 "jaxhead render run --out cutout/ --background transparent --meshes meshes",
             ),
             "jaxhead.app.render",

@@ -17,9 +17,16 @@ from jaxhead.files.errors import InputError
 
 # MediaPipe's outer corners of the subject's right and left eye.
 EYE_CORNERS = (33, 263)
+# The lips' outer and inner rim, and the middle of the inner rim above and below.
+LIPS = (
+    0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181, 185, 191, 267,
+    269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415,
+)  # fmt: skip
+LIP_MIDDLES = (13, 14)
 FIGURES = (
     "landmark_distance",
     "landmark_distance_pixels",
+    "mouth_distance",
     "blendshape_error",
     "pose_error",
     "faces_found",
@@ -81,13 +88,29 @@ def face_errors(render: FaceReading | None, truth: FaceReading | None) -> dict[s
     if render is None:
         return figures
     distances = np.linalg.norm(render.landmarks - truth.landmarks, axis=1)
-    right, left = (truth.landmarks[corner] for corner in EYE_CORNERS)
     pixels = float(distances.mean())
     figures["landmark_distance_pixels"] = pixels
-    figures["landmark_distance"] = pixels / max(float(np.linalg.norm(right - left)), 1e-3)
+    figures["landmark_distance"] = pixels / eye_distance(truth)
+    mouths = [reading.landmarks[list(LIPS)] for reading in (render, truth)]
+    shapes = [mouth - mouth.mean(0) for mouth in mouths]
+    figures["mouth_distance"] = float(
+        np.linalg.norm(shapes[0] - shapes[1], axis=1).mean() / eye_distance(truth)
+    )
     figures["blendshape_error"] = float(np.abs(render.scores - truth.scores).mean())
     figures["pose_error"] = rotation_angle(render.rotation, truth.rotation)
     return figures
+
+
+def eye_distance(reading: FaceReading) -> float:
+    """Returns the distance of the outer eye corners in pixels, at least a thousandth."""
+    right, left = (reading.landmarks[corner] for corner in EYE_CORNERS)
+    return max(float(np.linalg.norm(right - left)), 1e-3)
+
+
+def mouth_opening(reading: FaceReading) -> float:
+    """Returns how far the inner lips are apart, over the distance of the outer eye corners."""
+    upper, lower = (reading.landmarks[place] for place in LIP_MIDDLES)
+    return float(np.linalg.norm(upper - lower)) / eye_distance(reading)
 
 
 def rotation_angle(a: np.ndarray, b: np.ndarray) -> float:

@@ -19,6 +19,7 @@ COLUMNS = (
     ("face L1", ("face", "l1"), "{:.4f}"),
     ("landmarks / eye distance", ("landmark_distance",), "{:.4f}"),
     ("landmarks px", ("landmark_distance_pixels",), "{:.2f}"),
+    ("mouth / eye distance", ("mouth_distance",), "{:.4f}"),
     ("blendshapes", ("blendshape_error",), "{:.4f}"),
     ("pose °", ("pose_error",), "{:.2f}"),
     ("faces found", ("faces_found",), "{:.3f}"),
@@ -26,6 +27,7 @@ COLUMNS = (
 ROWS = (
     ("run, reconstruction", ("test",)),
     ("run, driven", ("driven",)),
+    ("run, from speech and pose", ("speech",)),
     ("mean training frame", ("baselines", "mean_frame")),
     ("nearest expression and pose", ("baselines", "nearest_expression")),
     ("nearest by pixels (oracle)", ("baselines", "nearest_pixels")),
@@ -36,7 +38,7 @@ def report_table(report: Mapping[str, Any]) -> str:
     """Returns the Markdown table of a report, one row per method, and why cells are empty.
 
     Args:
-        report: {"test": block, "driven": block, "baselines": {name: block}};
+        report: {"test": block, "driven": block, "speech": block, "baselines": {name: block}};
             a block is {"frames": count, "image": {"psnr", "ssim", "l1"}, "person", "face",
             "landmark_distance", ...}, any number of which may be None; a method may be absent.
     """
@@ -54,7 +56,8 @@ def report_table(report: Mapping[str, Any]) -> str:
         reasons.update(dict.fromkeys((block.get("reasons") or {}).values()))
     lines.append("")
     lines.extend(f"– : {reason}" for reason in reasons)
-    count = _look_up(report, ("test", "frames")) or "the"
+    blocks = (_look_up(report, (mode, "frames")) for mode in ("test", "speech"))
+    count = next(filter(None, blocks), "the")
     lines.append(
         f"Means over {count} held-out frames of the frame's own score "
         "(so a PSNR is a mean of decibels)."

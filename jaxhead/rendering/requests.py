@@ -47,6 +47,8 @@ class RenderOptions:
         moves it to the image's right, pitch > 0 upwards. None leaves the camera.
     expression_from: path of a capture whose expressions drive the head instead.
     pose_from: path of a capture whose head poses are used instead.
+    audio: path of a sound. Where speech drives the system it is what the person says, and the clip
+        is as long; any other plays it only.
     neutral: the expression is held at the subject's neutral face.
     background: see `Background`.
     capture: path of the run's capture where it has moved; None uses the one that the run recorded.
@@ -61,6 +63,7 @@ class RenderOptions:
     view: tuple[float, float] | None = None
     expression_from: str | None = None
     pose_from: str | None = None
+    audio: str | None = None
     neutral: bool = False
     background: Background = Background()
     capture: str | None = None
@@ -94,6 +97,8 @@ class RenderStream:
     count: how many pictures `frames` yields.
     audio: (samples,) float32 mono aligned with the first picture, or None.
     audio_rate: samples a second.
+    follows_audio: whether the pictures show somebody who says `RenderOptions.audio`, which `audio`
+        then is.
     vertices: yields the posed mesh (V,3) of each picture in metres, in step with `frames` but
         independent of it; None for a system without meshes.
     faces: (F,3) int32 of those meshes.
@@ -109,6 +114,7 @@ class RenderStream:
     count: int
     audio: np.ndarray | None = None
     audio_rate: int = 16000
+    follows_audio: bool = False
     vertices: Iterator[np.ndarray] | None = None
     faces: np.ndarray | None = None
     capture: Any = None

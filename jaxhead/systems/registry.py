@@ -7,7 +7,10 @@ from types import ModuleType
 
 from jaxhead.files.errors import InputError
 
-SYSTEMS = {"avatar": "jaxhead.systems.avatar.verbs"}
+SYSTEMS = {
+    "avatar": "jaxhead.systems.avatar.verbs",
+    "adnerf": "jaxhead.systems.adnerf.verbs",
+}
 MANY = {"avatar": "jaxhead.systems.avatar.many"}
 """What trains several captures at once, of the systems that can."""
 

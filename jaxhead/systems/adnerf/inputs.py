@@ -1,0 +1,172 @@
+"""What a run takes from its capture: arrays for training and for rendering, of both fields.
+
+Everything that frames share is fitted on training frames only. Of held-out frames a run keeps the
+head's pose; expression and torso motion are not given to anything that renders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxhead.audio.windows import check_length
+from jaxhead.captures.format import Capture
+from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
+from jaxhead.captures.sway_predictor import fit_sway_predictor
+from jaxhead.captures.torso_predictor import fit_torso_predictor, torso_parameters
+from jaxhead.captures.validate import MEASURED
+from jaxhead.files.errors import InputError
+from jaxhead.systems.adnerf.config import AdnerfConfig
+from jaxhead.systems.adnerf.mouth import mouth_numbers, rest_numbers
+from jaxhead.systems.adnerf.regions import regions_of
+from jaxhead.systems.adnerf.space import space_arrays
+from jaxhead.systems.adnerf.speech import fit_scale, normalised, speech_stream
+
+
+@dataclasses.dataclass(frozen=True)
+class AdnerfSpec:
+    """What of the program's shape depends on the capture; stored in the run as JSON.
+
+    Attributes:
+      frames: frames of the capture, all splits; train_frames: how many of them train.
+      size: (H, W) of the stored pictures in pixels; fps: frames per second.
+      width: features of a row; rate: rows per second.
+      measured: numbers of the mouth that are measured on training frames, 0 without meshes.
+      rest: numbers of the expression beside the mouth, likewise.
+    """
+
+    frames: int
+    train_frames: int
+    size: tuple[int, int]
+    fps: float
+    width: int
+    rate: float
+    measured: int = 0
+    rest: int = 0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> AdnerfSpec:
+        """The spec that `dataclasses.asdict` and JSON made a plain dictionary of."""
+        return cls(**{**value, "size": tuple(value["size"])})
+
+
+def prepare(capture: Capture, config: AdnerfConfig) -> tuple[AdnerfSpec, dict[str, np.ndarray]]:
+    """The spec and the arrays that a run keeps of its capture (`inputs.npz`).
+
+    Raises:
+      InputError: the capture has no usable training frame, or no sound.
+    """
+    train = capture.train
+    if len(train) == 0:
+        raise InputError(f"{capture.path}: no usable training frame, expected at least one")
+    arrays = {
+        "K": capture.K,
+        "head_to_camera": capture.head_to_camera,
+        "status": capture.status,
+        "train": train,
+        "test": capture.test,
+        "background": capture.background,
+    }
+    arrays |= regions_of(capture.landmarks, capture.masks, capture.size)
+    speech, rate = speech_arrays(capture, config)
+    arrays |= speech
+    mouth = rest = np.zeros((len(capture), 0), np.float32)
+    if config.field == "hash":
+        arrays |= motion_arrays(capture, config)
+        arrays |= space_arrays(capture, config.hash.sampling)
+        mouth, found = mouth_numbers(capture, config.hash.speech.dims)
+        arrays |= found
+        rest = rest_numbers(capture, mouth, config.hash.speech.rest_dims)
+        arrays |= {"mouth": mouth, "rest": rest}
+    spec = AdnerfSpec(
+        frames=len(capture),
+        train_frames=len(train),
+        size=(int(capture.size[0]), int(capture.size[1])),
+        fps=float(capture.fps),
+        width=arrays["speech"].shape[1],
+        rate=float(rate),
+        measured=mouth.shape[1],
+        rest=rest.shape[1],
+    )
+    return spec, arrays
+
+
+def speech_arrays(
+    capture: Capture, config: AdnerfConfig
+) -> tuple[dict[str, np.ndarray], float]:
+    """{"speech" (N, W) normalised rows, "speech_beyond" (W,), "speech_mean", "speech_deviation"}.
+
+    Returns:
+      The arrays and the rows per second.
+
+    Raises:
+      InputError: the capture is silent.
+    """
+    samples = capture.audio()
+    if samples is None or not len(samples):
+        raise InputError(f"{capture.path}: has no sound, expected the speech of its frames")
+    what = str(capture.path)
+    check_length(
+        len(samples) / capture.audio_rate, frames=len(capture), fps=capture.fps, what=what
+    )
+    stream = speech_stream(samples, capture.audio_rate, config.audio)
+    rows = np.concatenate(list(stream.blocks))
+    mean, deviation = fit_scale(rows, stream.rate, capture.fps, capture.train)
+    return {
+        "speech": normalised(rows, mean, deviation),
+        "speech_beyond": normalised(stream.beyond, mean, deviation),
+        "speech_mean": mean,
+        "speech_deviation": deviation,
+    }, stream.rate
+
+
+def motion_arrays(capture: Capture, config: AdnerfConfig) -> dict[str, np.ndarray]:
+    """Motion of torso and hair on training frames, and their guesses from the head's pose.
+
+    On all other frames "torso_motion" and "sway" hold the guess, made for the whole clip.
+    """
+    train, poses = capture.train, capture.head_to_camera
+    motion = capture.torso_motion
+    if not config.hash.torso.motion:
+        motion = np.broadcast_to(np.eye(2, 3, dtype=np.float32), motion.shape)
+    sway = capture.sway if config.hash.field.sway else np.zeros_like(capture.sway[:, :2, :2])
+    known = train[capture.torso_measured[train]]
+    torso = fit_torso_predictor(poses, motion, known, size=max(capture.size))
+    swaying = fit_sway_predictor(poses, sway, train[capture.status[train] == MEASURED])
+    numbers = torso_parameters(motion[train], capture.size)
+    arrays = predictor_to_arrays(torso, "torso_predictor")
+    arrays |= predictor_to_arrays(swaying, "sway_predictor")
+    arrays |= {
+        "torso_motion": motion[train].astype(np.float32),
+        "torso_mean": numbers.mean(0),
+        "torso_scale": np.maximum(numbers.std(0), 1e-4),
+        "sway": sway[train],
+        "sway_box": capture.sway_box,
+    }
+    spread = pose_numbers(arrays, poses[train], scaled=False).std(0)
+    return arrays | {"pose_scale": np.maximum(spread, 1e-4).astype(np.float32)}
+
+
+def pose_numbers(
+    inputs: dict[str, np.ndarray], poses: np.ndarray, *, scaled: bool = True
+) -> np.ndarray:
+    """(n, 6) float32: turns and shifts from the training frames' mean pose, in deviations.
+
+    Args:
+      inputs: of `motion_arrays`.
+      poses: (n, 4, 4) head to camera.
+      scaled: False for radians and shares of the distance.
+    """
+    origin = np.asarray(inputs["sway_predictor/origin"], np.float64)
+    numbers = pose_features(np.asarray(poses, np.float64), origin, LAGS[:1])
+    return (numbers / inputs["pose_scale"] if scaled else numbers).astype(np.float32)
+
+
+def torso_numbers(
+    inputs: dict[str, np.ndarray], motion: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """(..., 6) the normalised parameters of torso motions (..., 2, 3)."""
+    parameters = torso_parameters(motion, size)
+    return ((parameters - inputs["torso_mean"]) / inputs["torso_scale"]).astype(np.float32)
