@@ -5,9 +5,13 @@ Fitted on training frames only: what a held-out frame sounds like changes no num
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
-from jaxhead.audio.features import FeatureStream, feature_stream
+from jaxhead.audio.features import extractor
+from jaxhead.audio.waveforms import mono
 from jaxhead.audio.windows import BEFORE, frame_windows
 from jaxhead.files.rows import RowFile
 from jaxhead.systems.adnerf.config import AudioConfig
@@ -16,9 +20,20 @@ MOST_DEVIATIONS = 4.0
 """Features farther from the training frames' mean are held there: digital silence, a loud click."""
 
 
-def speech_stream(samples: np.ndarray | RowFile, rate: int, config: AudioConfig) -> FeatureStream:
+class SpeechStream(NamedTuple):
+    """Rows of features in the making, see `audio.streams.FeatureStream` and `Extractor`."""
+
+    count: int
+    rate: float
+    beyond: np.ndarray
+    blocks: Iterator[np.ndarray]
+
+
+def speech_stream(samples: np.ndarray | RowFile, rate: int, config: AudioConfig) -> SpeechStream:
     """The features of a sound that a run with this configuration hears, not normalised."""
-    return feature_stream(samples, rate, kind=config.features)
+    found = extractor(config.features)
+    stream = found.stream(mono(samples, rate))
+    return SpeechStream(stream.count, found.rate, found.beyond, stream.blocks)
 
 
 def fit_scale(
@@ -49,7 +64,7 @@ class Speech:
     Memory does not grow with the sound: rows go to disk as they are made.
     """
 
-    def __init__(self, stream: FeatureStream, mean: np.ndarray, deviation: np.ndarray):
+    def __init__(self, stream: SpeechStream, mean: np.ndarray, deviation: np.ndarray):
         self.rate = stream.rate
         self.beyond = normalised(stream.beyond, mean, deviation)
         self.rows: RowFile | np.ndarray = RowFile(None, (len(mean),))
