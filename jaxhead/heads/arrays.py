@@ -18,7 +18,7 @@ ARRAYS = {
     "landmark_faces": np.int32,
     "landmark_weights": np.float32,
 }
-_SKELETON = {
+SKELETON = {
     "skeleton_parents": np.int32,
     "skeleton_joint_regressor": np.float32,
     "skeleton_weights": np.float32,
@@ -64,7 +64,7 @@ def skeleton_arrays(
     """The fields of a `Skeleton` for `count` vertices, checked alike; None without a skeleton."""
     if "skeleton_parents" not in arrays:
         return None
-    fields = _numbers(arrays, _SKELETON, source)
+    fields = _numbers(arrays, SKELETON, source)
     joints = fields["skeleton_parents"].size
     expected = {
         "skeleton_parents": (joints,),
@@ -78,6 +78,31 @@ def skeleton_arrays(
         raise InputError(f"{source}: skeleton_parents {parents}, expected -1 or an earlier joint")
     named = {key.removeprefix("skeleton_"): value for key, value in fields.items()}
     return {**named, "parents": tuple(parents)}
+
+
+def checked(
+    value: np.ndarray, kind: np.typing.DTypeLike, shape: tuple[int | None, ...], what: str
+) -> np.ndarray:
+    """An array out of a file as the `kind` and the shape that are expected, finite.
+
+    Args:
+        value: any array.
+        kind: float or integer dtype, see `as_kind`.
+        shape: its sizes; None is any size.
+        what: file and name of the array, for messages.
+
+    Raises:
+        InputError: another kind or shape, or values that are not finite.
+    """
+    value = as_kind(value, kind, what)
+    if value.ndim != len(shape) or any(
+        size is not None and size != actual for size, actual in zip(shape, value.shape)
+    ):
+        wanted = " x ".join("any" if size is None else str(size) for size in shape)
+        raise InputError(f"{what} has shape {value.shape}, expected {wanted or 'a number'}")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise InputError(f"{what} holds values that are not finite")
+    return value
 
 
 def _numbers(

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxhead.files.arrays import as_kind
 from jaxhead.files.errors import InputError, about
 from jaxhead.files.pickles import read_pickle
+from jaxhead.heads.arrays import checked
 from jaxhead.heads.flame import (
     CONTOUR_POINTS,
     CONTOUR_ROWS,
@@ -115,15 +115,7 @@ def _field(
     value = content[key]
     if not isinstance(value, np.ndarray):
         raise InputError(f"{key!r} is {str(value)[:60]!r}, expected an array")
-    value = as_kind(value, kind, repr(key))
-    if len(value.shape) != len(shape) or any(
-        size is not None and size != actual for size, actual in zip(shape, value.shape)
-    ):
-        wanted = " x ".join("any" if size is None else str(size) for size in shape)
-        raise InputError(f"{key!r} has shape {value.shape}, expected {wanted}")
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise InputError(f"{key!r} holds values that are not finite")
-    return value
+    return checked(value, kind, shape, repr(key))
 
 
 def _model_fields(content: dict[str, Any]) -> dict[str, np.ndarray]:
