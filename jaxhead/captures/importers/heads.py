@@ -60,6 +60,7 @@ def sequence_head(
     regions: np.ndarray,
     *,
     name: str,
+    known: np.ndarray | None = None,
 ) -> tuple[HeadModel, float]:
     """The head model of a mesh sequence, and how far it is from the training meshes.
 
@@ -74,22 +75,23 @@ def sequence_head(
       names: of the E coefficients.
       regions: (V,) indices into `REGIONS`.
       name: of the model.
+      known: (K, V, 3) displacements of the first K coefficients, which then are not fitted.
 
     Returns:
       the model; root mean square distance of its meshes from the training frames' in metres.
     """
     template = canonical.vertices
-    count = coefficients.shape[1]
-    gram, right = np.zeros((count, count)), np.zeros((count, template.size))
+    known = np.zeros((0, *template.shape), np.float32) if known is None else known
+    free = coefficients[:, len(known) :].astype(np.float64)
+    gram, right = np.zeros((free.shape[1],) * 2), np.zeros((free.shape[1], template.size))
     for ids in _blocks(train):
-        scores = coefficients[ids].astype(np.float64)
-        gram += scores.T @ scores
-        right += scores.T @ (vertices[ids] - template).reshape(len(ids), -1)
-    basis = np.zeros((count, *template.shape), np.float32)
-    if count:
-        ridge = _RIDGE * max(np.trace(gram) / count, 1e-12)
-        basis = np.linalg.solve(gram + ridge * np.eye(count), right)
-        basis = basis.reshape(count, *template.shape).astype(np.float32)
+        rest = vertices[ids] - template
+        rest = rest - np.einsum("nk,kvi->nvi", coefficients[ids, : len(known)], known)
+        gram += free[ids].T @ free[ids]
+        right += free[ids].T @ rest.reshape(len(ids), -1)
+    ridge = _RIDGE * max(np.trace(gram) / max(1, len(gram)), 1e-12)
+    fitted = np.linalg.solve(gram + ridge * np.eye(len(gram)), right)
+    basis = np.concatenate([known, fitted.reshape(-1, *template.shape)]).astype(np.float32)
     total = 0.0
     for ids in _blocks(train):
         made = template + np.einsum("ne,evk->nvk", coefficients[ids], basis)

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from jaxhead.captures.importers.cameras import from_camera_to_world, pinhole
-from jaxhead.captures.importers.documents import Fields, natural, read_json, read_numbers
+from jaxhead.captures.importers.documents import Fields, read_numbers
 from jaxhead.captures.importers.heads import (
     MeshSequence,
     RegionVotes,
@@ -23,6 +23,7 @@ from jaxhead.captures.importers.pictures import (
     stack_masks,
 )
 from jaxhead.captures.importers.source import Options, Picture, Source
+from jaxhead.captures.importers.splits import split_documents, split_frames
 from jaxhead.captures.validate import file_digest
 from jaxhead.files.errors import InputError
 from jaxhead.files.mesh_files import read_mesh
@@ -35,7 +36,6 @@ CLASSES = {
 }  # fmt: skip
 """What INSTA's preprocessing paints into the red channel of seg_mask."""
 CLOTH = 90
-_SPLITS = ("train", "test", "val")
 _STUDIED = 40
 
 
@@ -46,8 +46,8 @@ def read(folder: pathlib.Path, options: Options) -> Source:
       InputError: a file or field is missing or malformed, a camera is mirrored, a mesh of another
         topology, a picture of another size.
     """
-    documents = _documents(folder)
-    frames, split, notes = _frames(documents)
+    documents = split_documents(folder)
+    frames, split, notes = split_frames(documents)
     first = next(iter(documents.values()))
     size, K = _camera(first)
     for document in documents.values():
@@ -114,55 +114,6 @@ class _Pictures:
         if "depth" in files:
             layers["depth"] = read_depth(files["depth"], self._size)
         return Picture(over(colours, opacity, WHITE), stack_masks(opacity - cloth, cloth), layers)
-
-
-def _documents(folder: pathlib.Path) -> dict[str, Fields]:
-    """The documents that list frames, by split; "" for the one that lists all."""
-    found = {}
-    for split in _SPLITS:
-        path = folder / f"transforms_{split}.json"
-        if path.is_file():
-            found[split] = read_json(path)
-    if "train" in found:
-        return found
-    if found or not (folder / "transforms.json").is_file():
-        raise InputError(
-            f"{folder}: lacks transforms_train.json, expected it or transforms.json alone"
-        )
-    return {"": read_json(folder / "transforms.json")}
-
-
-def _frames(documents: dict[str, Fields]):
-    """All frames in the order of their names, (train, test) ids or None, and what to tell."""
-    place: dict[str, Fields] = {}
-    part: dict[str, str] = {}
-    notes = []
-    for split, document in documents.items():
-        entries = document.entries()
-        if len(entries) < len(document.value["frames"]):
-            lost = len(document.value["frames"]) - len(entries)
-            notes.append(f"{lost} entries of {document.where} are empty: they were left out")
-        for entry in entries:
-            name = entry.text("file_path")
-            if name in place and not np.array_equal(entry.matrix(), place[name].matrix()):
-                raise InputError(f"{entry.where}: {name} has another camera in {place[name].where}")
-            place.setdefault(name, entry)
-            # A frame that trains is never held out as well, whatever other documents say.
-            if part.setdefault(name, split) == "train" and split != "train":
-                notes.append(f"{name} is in train and in {split}: it trains")
-    if not place:
-        raise InputError(f"{next(iter(documents.values())).where}: lists no frame")
-    order = sorted(place, key=natural)
-    if len(notes) > 5:
-        notes = [*notes[:4], f"and {len(notes) - 4} notes of this kind more"]
-    if "" in documents:
-        notes.append("no split is given: the last 20 % are held out")
-        return [place[name] for name in order], None, notes
-    train = np.flatnonzero([part[name] == "train" for name in order]).astype(np.int32)
-    test = np.flatnonzero([part[name] != "train" for name in order]).astype(np.int32)
-    if not len(train):
-        raise InputError(f"{documents['train'].where}: lists no frame to train on")
-    return [place[name] for name in order], (train, test), notes
 
 
 def _camera(document: Fields) -> tuple[tuple[int, int], np.ndarray]:
