@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from jaxhead.captures.importers.source import Options
 from jaxhead.files.errors import InputError
 from jaxhead.files.mesh_files import MeshFile
 from jaxhead.files.rows import RowFile
@@ -31,12 +32,12 @@ class MeshSequence:
     Args:
       canonical: the neutral mesh.
       name: of its file, for messages.
-      scratch: folder for the vertices.
+      options: of the import, which keep the vertices on disk.
     """
 
-    def __init__(self, canonical: MeshFile, name: str, scratch: str | None):
+    def __init__(self, canonical: MeshFile, name: str, options: Options):
         self.canonical, self._name = canonical, name
-        self.vertices = RowFile(scratch, canonical.vertices.shape)
+        self.vertices = options.rows(canonical.vertices.shape)
 
     def add(self, mesh: MeshFile, where: str) -> None:
         """Append a frame's mesh; another topology is an InputError."""

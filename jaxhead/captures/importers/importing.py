@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -67,10 +68,13 @@ def import_capture(
         raise InputError(f"{folder}: no such folder, expected a subject of {form}")
     tell = progress or (lambda stage, done, total: None)
     module = importlib.import_module(f"jaxhead.captures.importers.{FORMATS[form]}")
-    options = Options(fps=fps, head=head, assets=assets, scratch=_near(out), tell=tell)
-    source = module.read(folder, options, *((form,) if FORMATS[form] == "adnerf" else ()))
-    side = _side(source, size)
-    with CaptureWriter(out, size=side, fps=fps, overwrite=overwrite) as writer:
+    with contextlib.ExitStack() as stack:
+        options = Options(fps, head, assets, scratch=_near(out), tell=tell, stack=stack)
+        source = module.read(folder, options, *((form,) if FORMATS[form] == "adnerf" else ()))
+        side = _side(source, size)
+        writer = stack.enter_context(
+            CaptureWriter(out, size=side, fps=fps, overwrite=overwrite)
+        )
         return _write(writer, source, side, tell)
 
 

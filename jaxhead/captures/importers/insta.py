@@ -158,7 +158,7 @@ def _head(
     poses: np.ndarray, options: Options,
 ):  # fmt: skip
     canonical = read_mesh(folder / "canonical.obj")
-    sequence = MeshSequence(canonical, str(folder / "canonical.obj"), options.scratch)
+    sequence = MeshSequence(canonical, str(folder / "canonical.obj"), options)
     for index, entry in enumerate(files):
         sequence.add(read_mesh(entry["mesh"]), str(entry["mesh"]))
         options.tell("meshes", index + 1, len(files))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhead.captures.format import split_frames
 from jaxhead.captures.importers.cameras import from_world_to_camera, pinhole
 from jaxhead.captures.importers.documents import find_picture
 from jaxhead.captures.importers.heads import MeshSequence, finished_head, flame_names
@@ -37,25 +38,13 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     paths = sorted((folder / "checkpoint").glob("*.frame"))
     if not paths:
         raise InputError(f"{folder / 'checkpoint'}: holds no .frame file")
-    segmenter = Segmenter(options.assets, str(folder))
-    frames = []
-    for done, path in enumerate(paths):
-        frames.append(_Frame(path))
-        options.tell("checkpoints", done + 1, len(paths))
+    segmenter = Segmenter(options, str(folder))
+    frames = _frames(paths, options)
     K, size = frames[0].K, frames[0].size
-    for frame in frames:
-        if frame.size != size or np.abs(frame.K - K).max() > _SAME_CAMERA * K[0, 0]:
-            raise InputError(f"{frame.path}: another camera (opencv.K, img_size) than {paths[0]}")
     coefficients, names = _coefficients(frames)
-    train, test = _split(len(frames))
-    canonical = folder / "canonical.obj"
-    sequence = MeshSequence(read_mesh(canonical), str(canonical), options.scratch)
-    for done, frame in enumerate(frames):
-        path = folder / "mesh" / f"{frame.path.stem}.ply"
-        sequence.add(read_mesh(path), str(path))
-        options.tell("meshes", done + 1, len(frames))
+    train, test = split_frames(np.zeros(len(frames)))
     head, vertices, told = finished_head(
-        sequence, coefficients, names, train, None, name="metrical-tracker"
+        _meshes(folder, frames, options), coefficients, names, train, None, name="metrical-tracker"
     )
     poses = np.stack([frame.pose for frame in frames])
     parts = BodyParts(head, K)
@@ -119,6 +108,29 @@ class _Frame:
         self.eyelids = _array(path, flame, "flame", "eyelids", (2,))
 
 
+def _frames(paths: list[pathlib.Path], options: Options) -> list[_Frame]:
+    """All checkpoints, of one camera."""
+    frames = []
+    for done, path in enumerate(paths):
+        frames.append(_Frame(path))
+        K, first = frames[-1].K, frames[0].K
+        other = np.abs(K - first).max() > _SAME_CAMERA * first[0, 0]
+        if other or frames[-1].size != frames[0].size:
+            raise InputError(f"{path}: another camera (opencv.K, img_size) than {paths[0]}")
+        options.tell("checkpoints", done + 1, len(paths))
+    return frames
+
+
+def _meshes(folder: pathlib.Path, frames: list[_Frame], options: Options) -> MeshSequence:
+    canonical = folder / "canonical.obj"
+    sequence = MeshSequence(read_mesh(canonical), str(canonical), options)
+    for done, frame in enumerate(frames):
+        path = folder / "mesh" / f"{frame.path.stem}.ply"
+        sequence.add(read_mesh(path), str(path))
+        options.tell("meshes", done + 1, len(frames))
+    return sequence
+
+
 class _Pictures:
     """Frames and depth maps by the checkpoints' names."""
 
@@ -171,12 +183,6 @@ def _coefficients(frames: list[_Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
         "eyelid_left", "eyelid_right",
     ]  # fmt: skip
     return np.stack(rows).astype(np.float32), tuple(names)
-
-
-def _split(count: int) -> tuple[np.ndarray, np.ndarray]:
-    ids = np.arange(count, dtype=np.int32)
-    boundary = max(1, int(0.8 * count + 1e-6))
-    return ids[:boundary], ids[boundary:]
 
 
 def _part(path: pathlib.Path, stored: Any, name: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     plate, name = _plate(folder, size)
     segmenter = None
     if plate is None:
-        segmenter = Segmenter(options.assets, str(folder))
+        segmenter = Segmenter(options, str(folder))
     train = np.array([split == "train" for split, _ in frames])
     ids = np.arange(len(frames), dtype=np.int32)
     found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from jaxhead.captures.importers.source import Options
 from jaxhead.captures.landmarks import PersonSegmenter
 from jaxhead.captures.masks import person_mask, segment, split_masks
 from jaxhead.captures.split import SplitCollector, SplitModel, head_share
@@ -44,16 +45,16 @@ class Segmenter:
     """The person in frames of any shape, by the model that captures of videos use.
 
     Args:
-      assets: folder of third-party models or None.
+      options: of the import: where models are, and until when this one is open.
       why: what lacks masks, for the message where the model is not there.
     """
 
-    def __init__(self, assets: str | None, why: str):
+    def __init__(self, options: Options, why: str):
         try:
-            find_asset("selfie_segmentation", assets)
+            find_asset("selfie_segmentation", options.assets)
         except InputError as error:
             raise InputError(f"{why}: holds no masks; to make them, {error}") from None
-        self._model = PersonSegmenter(assets)
+        self._model = options.stack.enter_context(PersonSegmenter(options.assets))
 
     def person(self, frame: np.ndarray) -> np.ndarray:
         """(H, W) float32 in [0, 1] of a (H, W, 3) uint8 frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ class Options:
       assets: folder of third-party models or None.
       scratch: folder for large temporary files.
       tell: called as tell(stage, frames done, frames in all).
+      stack: closes what an importer keeps open until its capture is written.
     """
 
     fps: float = 25.0
@@ -96,3 +98,10 @@ class Options:
     assets: str | None = None
     scratch: str | None = None
     tell: Callable[[str, int, int], None] = lambda stage, done, total: None
+    stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+
+    def rows(self, row: tuple[int, ...]) -> RowFile:
+        """An empty file of rows on the output's disk, closed with the import."""
+        file = RowFile(self.scratch, row)
+        self.stack.callback(file.close)
+        return file

@@ -43,34 +43,12 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     """
     model = _flame(folder, options.head)
     documents = split_documents(folder)
-    cameras = sorted({
-        entry.integer("camera_index", 0, 100_000) if "camera_index" in entry else 0
-        for document in documents.values() for entry in document.entries()
-    })  # fmt: skip
-    frames, split, notes = split_frames(
-        documents, lambda f: "camera_index" not in f or f.value["camera_index"] == cameras[0]
-    )
-    if len(cameras) > 1:
-        notes.append(f"{len(cameras)} cameras: {cameras[0]} was taken, a capture has one")
+    frames, split, notes = _one_camera(documents)
     parameters = read_parameters(folder, frames, model)
     size, K, to_world = _cameras(frames, parameters)
-    neutral = model.replace(  # pyright: ignore[reportAttributeAccessIssue]
-        template=np.asarray(head_vertices(model, parameters.shape[None], None))[0]
-        + parameters.offset,
-    )
-    vertices, head_to_world = posed_meshes(neutral, parameters, options)
-    poses = np.linalg.inv(to_world) @ head_to_world
-    scores, names = coefficients(parameters)
     train = np.arange(len(frames)) if split is None else split[0]
-    head, error = sequence_head(
-        MeshFile(neutral.template.astype(np.float32), np.asarray(model.faces)), vertices, scores,
-        train, names, np.asarray(model.regions), name="vhap",
-        known=np.asarray(model.expression_basis)[: parameters.per_frame["expr"].shape[1]],
-    )  # fmt: skip
-    head = head.replace(  # pyright: ignore[reportAttributeAccessIssue]
-        uv=np.asarray(model.uv), landmark_faces=np.asarray(model.landmark_faces),
-        landmark_weights=np.asarray(model.landmark_weights),
-    )  # fmt: skip
+    head, vertices, head_to_world, told = _head(model, parameters, train, options)
+    poses = np.linalg.inv(to_world) @ head_to_world
     landmarks = _landmarks(head, vertices, K, poses)
     pictures = _Pictures(folder, frames, size, options)
     parts = BodyParts(head, K)
@@ -89,18 +67,14 @@ def read(folder: pathlib.Path, options: Options) -> Source:
         size=size,
         K=K,
         head_to_camera=poses,
-        expression=scores,
+        expression=coefficients(parameters)[0],
         picture=picture,
         background=None,
         status=np.full(len(frames), MEASURED, np.uint8),
         split=split,
         found=[
             *notes,
-            f"mesh: FLAME from {options.head} with the tracked shape"
-            + (" and offsets" if parameters.offset.any() else ""),
-            f"expression: {scores.shape[1]} numbers (FLAME's, then jaw, eyes and neck in radians, "
-            f"whose displacements are fitted: {1000 * error:.2f} mm, root mean square, from the "
-            "training meshes)",
+            *told,
             f"landmarks: {landmarks.shape[1]}, of FLAME's embedding",
             f"masks: {pictures.masks}; head and torso by the mesh and their colours",
             "torso motion, sway, depth and sound: there are none in this format",
@@ -122,6 +96,46 @@ def _flame(folder: pathlib.Path, head: str | None) -> HeadModel:
     return read_flame(path).model
 
 
+def _one_camera(documents: dict[str, Fields]):
+    """`split_frames` of the first camera."""
+    cameras = sorted({
+        entry.integer("camera_index", 0, 100_000) if "camera_index" in entry else 0
+        for document in documents.values() for entry in document.entries()
+    })  # fmt: skip
+    frames, split, notes = split_frames(
+        documents, lambda f: "camera_index" not in f or f.value["camera_index"] == cameras[0]
+    )
+    if len(cameras) > 1:
+        notes.append(f"{len(cameras)} cameras: {cameras[0]} was taken, a capture has one")
+    return frames, split, notes
+
+
+def _head(
+    model: HeadModel, parameters: Parameters, train: np.ndarray, options: Options
+) -> tuple[HeadModel, RowFile, np.ndarray, list[str]]:
+    """The subject's head, its meshes, head to world (N, 4, 4), and what to tell."""
+    shaped = np.asarray(head_vertices(model, parameters.shape, None)) + parameters.offset
+    neutral = model.replace(template=shaped)  # pyright: ignore[reportAttributeAccessIssue]
+    vertices, head_to_world = posed_meshes(neutral, parameters, options)
+    scores, names = coefficients(parameters)
+    head, error = sequence_head(
+        MeshFile(shaped.astype(np.float32), np.asarray(model.faces)), vertices, scores,
+        train, names, np.asarray(model.regions), name="vhap",
+        known=np.asarray(model.expression_basis)[: parameters.per_frame["expr"].shape[1]],
+    )  # fmt: skip
+    head = head.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        uv=np.asarray(model.uv), landmark_faces=np.asarray(model.landmark_faces),
+        landmark_weights=np.asarray(model.landmark_weights),
+    )  # fmt: skip
+    return head, vertices, head_to_world, [
+        f"mesh: FLAME from {options.head} with the tracked shape"
+        + (" and offsets" if parameters.offset.any() else ""),
+        f"expression: {scores.shape[1]} numbers (FLAME's, then jaw, eyes and neck in radians, "
+        f"whose displacements are fitted: {1000 * error:.2f} mm, root mean square, from the "
+        "training meshes)",
+    ]
+
+
 class _Pictures:
     """Frames and persons: stored masks, or the model's."""
 
@@ -135,7 +149,7 @@ class _Pictures:
             where = frames[stored.index(False)].where
             raise InputError(f"{where}: fg_mask_path is missing, other frames have theirs")
         self._masks = [f.file("fg_mask_path", folder) for f in frames] if all(stored) else []
-        self._model = None if self._masks else Segmenter(options.assets, str(folder))
+        self._model = None if self._masks else Segmenter(options, str(folder))
         self.masks = "as stored" if self._masks else "missing; the person by a model"
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:

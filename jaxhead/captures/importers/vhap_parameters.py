@@ -167,7 +167,7 @@ def posed_meshes(
 
     values = parameters.per_frame
     count = len(values["expr"])
-    rows = RowFile(options.scratch, np.shape(neutral.template))
+    rows = options.rows(np.shape(neutral.template))
     frames = np.tile(np.eye(4), (count, 1, 1))
     apply = jax.jit(_block)
     for start in range(0, count, _BLOCK):

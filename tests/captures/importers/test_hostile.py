@@ -33,7 +33,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(heads, "likely_regions", lambda t: (found[0][: len(t)], False))
 
 
-@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("form", MAKERS)
 def test_mutated_documents_end_in_a_capture_or_in_one_line(form, tmp_path, quick):
     subject = MAKERS[form](tmp_path / "subject")
@@ -53,8 +53,8 @@ def test_mutated_documents_end_in_a_capture_or_in_one_line(form, tmp_path, quick
 
 def test_mutated_checkpoints_end_in_a_capture_or_in_one_line(tmp_path, monkeypatch, quick):
     class Model:
-        def __init__(self, assets, why):
-            del assets, why
+        def __init__(self, options, why):
+            del options, why
 
         def person(self, frame):
             return np.ones(frame.shape[:2], np.float32)

@@ -24,8 +24,8 @@ from jaxhead.files.torch_files import read_torch
 @pytest.fixture
 def subject(tmp_path, monkeypatch):
     class Model:
-        def __init__(self, assets, why):
-            del assets, why
+        def __init__(self, options, why):
+            del options, why
 
         def person(self, frame):
             return disc(frame.shape[0]).astype(np.float32)

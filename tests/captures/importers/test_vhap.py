@@ -1,5 +1,6 @@
 """VHAP's exports, with a made-up model of FLAME's form."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from captures.importers.folders import SIZE, disc, noise, opengl, picture, poses
 from heads.flame_like import write_flame
 
 from jaxhead.captures.format import load_capture
+from jaxhead.captures.importers import vhap
 from jaxhead.captures.importers.importing import import_capture
 from jaxhead.files.errors import InputError
 from jaxhead.heads.flame import flame_vertices
@@ -18,8 +20,20 @@ FOCAL = 60.0
 
 
 @pytest.fixture(scope="module")
-def flame(tmp_path_factory):
+def written(tmp_path_factory):
     return write_flame(tmp_path_factory.mktemp("flame"))
+
+
+@pytest.fixture
+def flame(written, monkeypatch):
+    """The model's path; it is read once."""
+    monkeypatch.setattr(vhap, "read_flame", read_once)
+    return written
+
+
+@functools.cache
+def read_once(path):
+    return read_flame(path)
 
 
 def parameters():
@@ -75,7 +89,7 @@ def subject(tmp_path):
 def in_camera(flame, pose):
     """(n, V, 3) where FLAME itself puts the vertices of each frame's camera."""
     values = {name: np.float32(value) for name, value in parameters().items()}
-    head = read_flame(flame)
+    head = read_once(str(flame))
     head = head.replace(model=head.model.replace(
         template=head.model.template + values["static_offset"][0, :5023]
     ))  # fmt: skip
@@ -108,7 +122,7 @@ def test_meshes_stand_where_flame_puts_them(subject, flame, tmp_path):
     assert head.expression_names[:5] == (*(f"flame_expression_{k:03d}" for k in range(4)),
                                          "jaw_pose_0")  # fmt: skip
     np.testing.assert_array_equal(head.expression_basis[:4],
-                                  read_flame(flame).model.expression_basis[:4])  # fmt: skip
+                                  read_once(str(flame)).model.expression_basis[:4])  # fmt: skip
     np.testing.assert_allclose(capture.expression[:, :4], parameters()["expr"], rtol=1e-5)
     assert capture.landmarks.shape == (FRAMES, 70, 2) and len(head.landmark_faces) == 70
     np.testing.assert_array_equal(capture.masks(1)[..., 0], 255 * disc())
