@@ -13,6 +13,7 @@ from their names (`tests/goldens_reader.py`).
 import argparse
 import json
 import pathlib
+import sys
 
 import numpy as np
 
@@ -133,7 +134,68 @@ def deepspeech(out: pathlib.Path) -> None:
     )
 
 
-PARTS = {"front_end": front_end, "deepspeech": deepspeech}
+HUBERT = {
+    "large": {
+        "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True,
+        "feat_proj_layer_norm": True,
+    },
+    "base": {
+        "feat_extract_norm": "group", "conv_bias": False, "do_stable_layer_norm": False,
+        "feat_proj_layer_norm": True,
+    },
+    "bare": {
+        "feat_extract_norm": "group", "conv_bias": False, "do_stable_layer_norm": True,
+        "feat_proj_layer_norm": False,
+    },
+}  # fmt: skip
+
+
+def hubert(out: pathlib.Path) -> None:
+    """Small HuBERTs of the large and the base kind, and of a mixture."""
+    import torch
+    import transformers
+
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    from tests.goldens_reader import fill
+
+    rng = np.random.default_rng(7)
+    for kind, options in HUBERT.items():
+        sizes = {
+            "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+            "intermediate_size": 40, "conv_dim": [8, 12, 8, 8, 8, 8, 10],
+            "num_conv_pos_embeddings": 10 if kind != "bare" else 7,
+            "num_conv_pos_embedding_groups": 4, "layer_norm_eps": 1e-5,
+        }  # fmt: skip
+        config = transformers.HubertConfig(**sizes, **options)
+        model = transformers.HubertModel(config).eval()
+        state = model.state_dict()
+        filled = {
+            name: torch.from_numpy(_filled(fill, name, tuple(value.shape)))
+            for name, value in state.items()
+        }
+        model.load_state_dict(filled)
+        x = rng.normal(size=(2, 6000)).astype(np.float16)
+        with torch.no_grad():
+            convolved = model.feature_extractor(torch.from_numpy(x).float()).transpose(1, 2)
+            hidden = model(torch.from_numpy(x).float()).last_hidden_state
+        save(
+            out / f"audio_hubert_{kind}.npz",
+            module=f"HubertModel ({kind})",
+            source=f"transformers {transformers.__version__}, torch {torch.__version__}",
+            config=sizes | options,
+            notes="x [B, S] -> convolved [B, T, C], hidden [B, T, D]. The position's factors are "
+            "called as by PyTorch since 2.1.",
+            inputs={"x": x},
+            outputs={"convolved": convolved.numpy(), "hidden": hidden.numpy()},
+            keys={name: value.shape for name, value in state.items()},
+        )
+
+
+def _filled(fill, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(fill(name, shape, "audio"), np.float32)
+
+
+PARTS = {"front_end": front_end, "deepspeech": deepspeech, "hubert": hubert}
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ name, then from the first to the last. Held in memory are blocks and the (T, 26)
 one mean and deviation are needed first.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -113,23 +114,9 @@ def logit_blocks(
     """
     if not len(samples):
         return
-    module = DeepSpeech(config, precision)
+    behind, ahead = _programs(config, precision)
     inputs = _Inputs(samples, block)
     start = LstmState(*(np.zeros(config.cell, np.float32),) * 2)
-
-    @jax.jit
-    def behind(variables: Any, x: jax.Array, state: LstmState):
-        run = lambda self: self.backward(self.dense(x), state)  # noqa: E731
-        return module.apply(variables, method=run)
-
-    @jax.jit
-    def ahead(variables: Any, x: jax.Array, state: LstmState, other: jax.Array):
-        def run(self: DeepSpeech):
-            hidden, after = self.forward(self.dense(x), state)
-            return self.classes(hidden, other), after
-
-        return module.apply(variables, method=run)
-
     count, state = inputs.count, start
     kept = RowFile(None, (config.cell,))
     try:
@@ -146,6 +133,25 @@ def logit_blocks(
             yield np.asarray(logits)[: stop - first]
     finally:
         kept.close()
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(config: DeepSpeechConfig, precision: str | None) -> tuple[Callable, Callable]:
+    """The way back and the way ahead, compiled once for all sounds."""
+    module = DeepSpeech(config, precision)
+
+    def behind(variables: Any, x: jax.Array, state: LstmState):
+        run = lambda self: self.backward(self.dense(x), state)  # noqa: E731
+        return module.apply(variables, method=run)
+
+    def ahead(variables: Any, x: jax.Array, state: LstmState, other: jax.Array):
+        def run(self: DeepSpeech):
+            hidden, after = self.forward(self.dense(x), state)
+            return self.classes(hidden, other), after
+
+        return module.apply(variables, method=run)
+
+    return jax.jit(behind), jax.jit(ahead)
 
 
 class _Inputs:

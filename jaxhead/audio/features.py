@@ -5,6 +5,7 @@
 | `mel` | 83 | 50 | nothing |
 | `deepspeech` | 29 | 50 | DeepSpeech 0.1.0; AD-NeRF's rows |
 | `deepspeech-25` | 29 | 25 | DeepSpeech 0.1.0; DINet's rows |
+| `hubert` | 1024 | 50 | HuBERT-large; GeneFace's, Real3D-Portrait's and ER-NeRF's rows |
 
 Rows are not normalised: a system fits mean and deviation on its training frames.
 """
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhead.audio.deepspeech import deepspeech_extractor
+from jaxhead.audio.hubert import hubert_extractor
 from jaxhead.audio.mel_stream import mel_extractor
 from jaxhead.audio.streams import Extractor, gathered, write_stream
 from jaxhead.audio.waveforms import mono
@@ -131,4 +133,5 @@ _KINDS: dict[str, Callable[..., Extractor]] = {
     "mel": lambda assets: mel_extractor(),
     "deepspeech": deepspeech_extractor,
     "deepspeech-25": functools.partial(deepspeech_extractor, halved=True),
+    "hubert": hubert_extractor,
 }

@@ -77,8 +77,13 @@ class Attention(nn.Module):
     precision: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns (..., N, D) for tokens (..., N, D)."""
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Returns (..., N, D) for tokens (..., N, D).
+
+        Args:
+            x: tokens.
+            mask: (..., N) bool, tokens that are looked at; None for all.
+        """
         width = x.shape[-1]
         per_head = (*x.shape[:-1], self.heads, width // self.heads)
         query, key, value = (
@@ -89,6 +94,8 @@ class Attention(nn.Module):
         )
         scores = jnp.einsum("...qhd,...khd->...hqk", query, key, precision=self.precision)
         scores = scores.astype(jnp.float32) * (width // self.heads) ** -0.5
+        if mask is not None:
+            scores = jnp.where(mask[..., None, None, :], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores).astype(self.dtype)
         out = jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=self.precision)
         return nn.Dense(width, dtype=self.dtype, precision=self.precision, name="out")(
@@ -117,8 +124,8 @@ class Block(nn.Module):
     precision: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns (..., N, D) for tokens (..., N, D)."""
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Returns (..., N, D) for tokens (..., N, D); `mask` as for `Attention`."""
         width = x.shape[-1]
 
         def dense(size, name):
@@ -130,7 +137,7 @@ class Block(nn.Module):
             return branch * self.param(name, nn.initializers.constant(1e-5), (width,))
 
         attention = Attention(self.heads, self.dtype, self.precision, name="attention")
-        branch = attention(LayerNorm(epsilon=self.epsilon, name="norm_1")(x))
+        branch = attention(LayerNorm(epsilon=self.epsilon, name="norm_1")(x), mask)
         x = x + scaled(branch, "scale_1").astype(x.dtype)
         branch = dense(self.hidden, "up")(LayerNorm(epsilon=self.epsilon, name="norm_2")(x))
         branch = dense(width, "down")(ACTIVATIONS[self.activation](branch))
