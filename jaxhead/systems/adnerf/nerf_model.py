@@ -208,6 +208,25 @@ def render_frame(
     return render_in_chunks(chunk, given, config.sampling.chunk, axes=2)
 
 
+def in_ray_chunks(
+    render: Any, rays: dict[str, jax.Array], chunk: int, *, key: jax.Array | None
+) -> Any:
+    """`render` of chunks of rays [R, ...], each with a key of its own in "key" (None for None)."""
+    count = jax.tree.leaves(rays)[0].shape[0]
+    chunk = min(chunk, count)
+    calls = -(-count // chunk)
+    numbers = jnp.minimum(jnp.arange(calls * chunk), count - 1)
+    parts = jax.tree.map(lambda x: x[numbers].reshape(calls, chunk, *x.shape[1:]), rays)
+    if key is None:
+        found = jax.lax.map(lambda part: render({**part, "key": None}), parts)
+    else:
+        parts["key"] = jax.random.key_data(jax.random.split(key, calls))
+        found = jax.lax.map(
+            lambda part: render({**part, "key": jax.random.wrap_key_data(part["key"])}), parts
+        )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
+
+
 def _coarse_depths(key, rays: Rays, config: NerfConfig) -> jax.Array:
     near, far = (jnp.broadcast_to(b, rays.origins.shape[:1]) for b in rays.bounds)
     return stratified_depths(key, near, far, config.sampling.coarse)
