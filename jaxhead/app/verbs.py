@@ -262,6 +262,15 @@ def _evaluate(values: flags.FlagValues) -> None:
     _common(values)
 
 
+def _convert(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("out", None, "the run folder to make", flag_values=values)
+    flags.DEFINE_string(
+        "capture", None, "the imported data set that the checkpoint was trained on",
+        flag_values=values,
+    )  # fmt: skip
+    _seed(values, 0, "of what training draws when it goes on")
+
+
 VERBS = {
     verb.name: verb
     for verb in (
@@ -334,6 +343,17 @@ VERBS = {
             "jaxhead.app.evaluate",
             _evaluate,
             ("RUN",),
+        ),
+        Verb(
+            "convert",
+            "make a run of a published checkpoint, which renders and whose training goes on",
+            "SYSTEM CHECKPOINT... --capture CAPTURE --out RUN [flags]",
+            (
+                "jaxhead convert adnerf 300000_head.tar 600000_body.tar --capture obama --out run",
+            ),
+            "jaxhead.app.convert",
+            _convert,
+            ("SYSTEM", "CHECKPOINT..."),
         ),
     )
 }

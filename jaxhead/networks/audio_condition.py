@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jax.typing import ArrayLike
 
 from jaxhead.networks.torch_layers import conv, linear
 
 SLOPE = 0.02
 """Of the leaky rectifiers."""
 CHANNELS = (32, 32, 64, 64)
+
+
+def window_frames(centre: ArrayLike, length: int) -> np.ndarray | jax.Array:
+    """(length,) rows centre - length // 2 .. of `window_rows`, also those that do not exist."""
+    return centre - length // 2 + np.arange(length)
 
 
 def window_rows(features: jax.Array, centre: jax.Array, length: int) -> jax.Array:
@@ -29,7 +36,7 @@ def window_rows(features: jax.Array, centre: jax.Array, length: int) -> jax.Arra
     Returns:
         (length, ...). With a length of 8 these are the rows centre - 4 .. centre + 3 (AD-NeRF).
     """
-    rows = centre - length // 2 + jnp.arange(length)
+    rows = window_frames(centre, length)
     inside = (rows >= 0) & (rows < features.shape[0])
     taken = jnp.asarray(features)[jnp.clip(rows, 0, features.shape[0] - 1)]
     return jnp.where(inside.reshape(-1, *(1,) * (taken.ndim - 1)), taken, 0)

@@ -13,6 +13,8 @@ SYSTEMS = {
 }
 MANY = {"avatar": "jaxhead.systems.avatar.many"}
 """What trains several captures at once, of the systems that can."""
+CONVERTERS = {"adnerf": "jaxhead.systems.adnerf.convert"}
+"""What makes runs of published checkpoints, of the systems that have any."""
 
 
 def load(name: str) -> ModuleType:
@@ -33,3 +35,12 @@ def load_many(name: str) -> ModuleType:
     if name not in MANY:
         raise InputError(f"{name} trains on one capture at a time, several were given")
     return importlib.import_module(MANY[name])
+
+
+def load_converter(name: str) -> ModuleType:
+    """The module whose `convert` makes a run of a system's published checkpoints.
+
+    Raises:
+      KeyError: none for that name.
+    """
+    return importlib.import_module(CONVERTERS[name])

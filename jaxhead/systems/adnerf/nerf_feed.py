@@ -65,21 +65,6 @@ def depth_bounds(head_to_camera: np.ndarray) -> tuple[float, float]:
     return middle + NEAR, middle + FAR
 
 
-def face_rectangles(capture: Capture) -> np.ndarray:
-    """(N, 4) float32 x, y, width, height around the faces in pixels.
-
-    The capture's own, else half as wide and high again as the box of the landmarks.
-    """
-    own = getattr(capture, "face_rect", None)
-    if own is not None:
-        return np.asarray(own, np.float32)
-    low, high = capture.landmarks.min(1), capture.landmarks.max(1)
-    middle, half = (low + high) / 2, 0.75 * (high - low)
-    last = np.array(capture.size[::-1], np.float32) - 1
-    low, high = np.clip(middle - half, 0, last), np.clip(middle + half, 0, last)
-    return np.concatenate([np.floor(low), np.ceil(high) - np.floor(low)], -1).astype(np.float32)
-
-
 def make_feeds(
     capture: Capture, inputs: Mapping[str, np.ndarray], windows: np.ndarray, config: NerfConfig,
     *, seed: int = 0, process: int = 0, processes: int = 1,
@@ -88,7 +73,7 @@ def make_feeds(
 
     Args:
         capture: whose frames and masks are read one by one, ahead of the steps.
-        inputs: see `frozen_arrays`.
+        inputs: see `frozen_arrays`, and "face_rects" (N, 4) x, y, width, height in pixels.
         windows: (N, T, F) audio windows of all frames. Beyond the last training frame they count as
             missing, as published.
         config: the run's.
@@ -99,9 +84,12 @@ def make_feeds(
         InputError: more rays than pixels.
     """
     train = np.asarray(inputs["train"])
+    # An imported capture brings the rectangles that its data set was made with.
+    own = getattr(capture, "face_rect", None)
+    rects = inputs["face_rects"] if own is None else own
     arrays = {
         "camera_to_world": published_poses(inputs["head_to_camera"]),
-        "face_rect": face_rectangles(capture),
+        "face_rect": np.asarray(rects, np.float32),
         "audio": np.asarray(windows[: int(train[-1]) + 1], np.float32),
         "background": inputs["background"],
     }

@@ -166,26 +166,28 @@ def squared_errors(
 
 
 def render_frame(
-    variables: Any, request: dict[str, jax.Array], size: tuple[int, int], config: NerfConfig,
-    *, attention: bool = True,
+    variables: Any, request: dict[str, jax.Array], size: tuple[int, int], config: NerfConfig
 ) -> dict[str, jax.Array]:
     """A whole frame, without jitter, in memory that does not grow with its size.
 
     Args:
-        variables: of a stage; with the player "torso" the torso is put over the head.
+        variables: of a stage; with the player "torso" the torso is put over the head. Codes are
+            smoothed as soon as the stage that learns how has begun; the released code's pictures
+            during training never smooth them, unlike its tests.
         request: "audio" (S, T, F) windows around the frame (`window_rows`), "camera_to_world"
             (4, 4) of the head, "torso_camera_to_world" (4, 4) of the torso (the same in all
             frames), "camera" (3,), "bounds" (2,), "background" (H, W, 3) in [0, 1]; zeros give
             premultiplied colours.
         size: (H, W), static.
         config: the run's, static.
-        attention: whether the variables are of a stage that smooths codes, static.
 
     Returns:
         "rgb" (H, W, 3) in [0, 1], "alpha" (H, W) opacity of the person.
     """
     head, torso = variables.params[HEAD], variables.params.get(TORSO)
-    code = audio_code(head, request["audio"], config, attention=attention)
+    own = audio_code(head, request["audio"], config, attention=False)
+    smoothed = audio_code(head, request["audio"], config, attention=True)
+    code = jnp.where(variables.state["smoothing"] > 0, smoothed, own)
     rows, columns = jnp.meshgrid(jnp.arange(size[0]), jnp.arange(size[1]), indexing="ij")
     given = {
         "pixels": jnp.stack([rows, columns], -1),

@@ -5,9 +5,8 @@
 config: `NerfConfig`. windows: (T, F), rows and features of an audio window. frozen:
 `nerf_feed.frozen_arrays(inputs, config)`. feeds: `nerf_feed.make_feeds(capture, inputs, windows of
 all frames (N, T, F), config, seed=...)`, None where nothing is trained. The variables of any stage
-render with `nerf_model.render_frame(variables, request, size, config, attention=stage.name !=
-"head")`, with the frozen arrays in the request; the last stage's hold everything. `last_stage` says
-which stage a run has come to.
+render with `nerf_model.render_frame(variables, request, size, config)`, with the frozen arrays in
+the request; the last stage's hold everything. `last_stage` says which stage a run has come to.
 """
 
 from __future__ import annotations
@@ -193,6 +192,11 @@ def _key(given):
     return jax.random.wrap_key_data(given["jitter"]) if "jitter" in given else None
 
 
+def _smoothing(on: bool) -> dict[str, jax.Array]:
+    """State of a stage: whether its audio codes are smoothed, for who renders."""
+    return {"smoothing": jnp.float32(on)}
+
+
 def build(
     config: NerfConfig, windows: tuple[int, int], frozen: Mapping[str, np.ndarray],
     feeds: Mapping[str, Feed] | None,
@@ -209,15 +213,18 @@ def build(
     rows, width = windows
     head_feed = {"rays": feeds["head"]} if feeds else {}
 
-    def head_init(key):
-        head = model.init_head(key, config, rows, width)
-        return Variables(params={HEAD: head}, frozen=arrays)
+    def head_init(attention: bool):
+        def init(key):
+            head = model.init_head(key, config, rows, width)
+            return Variables(params={HEAD: head}, state=_smoothing(attention), frozen=arrays)
+
+        return init
 
     def torso_init(key):
         keys = jax.random.split(key)
         params = {HEAD: model.init_head(keys[0], config, rows, width),
                   TORSO: model.init_torso(keys[1], config)}  # fmt: skip
-        return Variables(params=params, frozen=arrays)
+        return Variables(params=params, state=_smoothing(True), frozen=arrays)
 
     def head_update(attention: bool):
         def loss(variables, outputs, batch, key, step):
@@ -240,12 +247,12 @@ def build(
 
     stages = (
         Stage(
-            name=HEAD, system=System(init=head_init, updates=head_update(False)),
+            name=HEAD, system=System(init=head_init(False), updates=head_update(False)),
             feeds=head_feed, optimizers={HEAD: head_optimiser(config, attention=False)},
             steps=config.smooth_from,
         ),
         Stage(
-            name=ATTENTION, system=System(init=head_init, updates=head_update(True)),
+            name=ATTENTION, system=System(init=head_init(True), updates=head_update(True)),
             feeds=head_feed, optimizers={HEAD: head_optimiser(config, attention=True)},
             steps=max(config.head_steps - config.smooth_from, 1),
             initialise_from={HEAD: Carry(HEAD, optimizer=True)},

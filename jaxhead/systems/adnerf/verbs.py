@@ -16,9 +16,10 @@ from jaxhead.files.errors import InputError
 from jaxhead.files.images import write_image
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.adnerf import config as configs
-from jaxhead.systems.adnerf import hash_verbs
+from jaxhead.systems.adnerf import hash_verbs, nerf_verbs
 from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.adnerf.inputs import AdnerfSpec, prepare
+from jaxhead.systems.adnerf.nerf_stages import last_stage
 from jaxhead.systems.adnerf.requests import RATE, Clip, make_clip, refuse_options
 from jaxhead.training import loop, processes
 from jaxhead.training.configuration import from_document, to_document
@@ -34,7 +35,7 @@ evaluation_modes = (("speech", "predicted"),)
 
 def field_of(config: AdnerfConfig) -> ModuleType:
     """The module with `stages`, `renderer` and `requests` of a run's field."""
-    return {"hash": hash_verbs}[config.field]
+    return {"hash": hash_verbs, "nerf": nerf_verbs}[config.field]
 
 
 def train(
@@ -145,7 +146,7 @@ def open_run(run: str | pathlib.Path, capture: str | None = None) -> Opened:
         raise InputError(f"{run}: is a run of the system {loaded.system}, not of adnerf")
     config = from_document(AdnerfConfig, loaded.config)
     spec, inputs = AdnerfSpec.from_json(dict(loaded.spec)), loaded.inputs()
-    stage = field_of(config).stages(config, spec, inputs, None)[-1]
+    stage = last_stage(loaded.path, field_of(config).stages(config, spec, inputs, None))
     variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
     at_hand, notes = capture_at_hand(loaded, capture)
     return Opened(loaded, config, spec, inputs, variables, at_hand, notes)
