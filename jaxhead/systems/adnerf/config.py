@@ -17,7 +17,7 @@ FIELDS = ("nerf", "hash")
 class AudioConfig:
     """What a frame hears."""
 
-    features: str = choice("mel", ("mel",))
+    features: str = choice("mel", ("mel", "deepspeech", "hubert"))
     window: int = number(16, 1, 1024)  # rows of features around a frame
 
 
