@@ -82,6 +82,23 @@ def test_an_animal_with_everything_is_posed_in_metres(tmp_path):
     assert np.abs(points(turned) - expected[[3, 0, 4]]).max() > 1e-4
 
 
+def test_components_of_scans_as_the_documentation_has_them(tmp_path):
+    scans = 100 * np.random.default_rng(2).normal(size=(5, 6, 3))
+    mean = scans.mean(0)
+    _, sizes, axes = np.linalg.svd((scans - mean).reshape(len(scans), -1), full_matrices=False)
+    np.savez(
+        tmp_path / "dog.npz", template=mean, faces=FACES, metres_per_unit=0.001, name="dog",
+        identity_basis=axes[:4].reshape(-1, *mean.shape), identity_scale=sizes[:4] / 5**0.5,
+    )  # fmt: skip
+    model = read_linear(tmp_path / "dog.npz").model
+    basis = np.asarray(model.identity_basis, np.float64).reshape(4, -1)
+    wanted = (0.001 * scans[3] - model.template).reshape(-1)
+    found = np.linalg.lstsq(basis.T, wanted, rcond=None)[0]
+    assert np.abs(found).max() < 3  # deviations
+    again = head_vertices(model, found.astype(np.float32), None)
+    np.testing.assert_allclose(again, 0.001 * scans[3], atol=1e-6)
+
+
 def test_a_capture_s_own_head_is_such_a_file(tmp_path):
     model = read(tmp_path, **everything()).model
     write_npz(tmp_path / "head.npz", head_to_arrays(model))
