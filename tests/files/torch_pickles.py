@@ -1,8 +1,10 @@
 """Pickles that name what PyTorch names, without PyTorch."""
 
 import io
+import itertools
 import pickle
 import struct
+import zipfile
 
 import numpy as np
 
@@ -71,3 +73,31 @@ def tensor_in_pickle(values) -> Call:
     strides = tuple(step // values.itemsize for step in values.strides)
     kept = Call("torch.storage._load_from_bytes", inner)
     return Call("torch._utils._rebuild_tensor_v2", kept, 0, values.shape, strides, False, {})
+
+
+_STORAGES = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "u1": "Byte"}
+
+
+def save(path, value, *, device: str = "cuda:0") -> None:
+    """Writes what torch.save would have written of containers of arrays, as tensors of `device`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        count = itertools.count()
+
+        def described(part):
+            if isinstance(part, dict):
+                return {key: described(item) for key, item in part.items()}
+            if isinstance(part, list | tuple):
+                return type(part)(described(item) for item in part)
+            if not isinstance(part, np.ndarray):
+                return part
+            key = str(next(count))
+            archive.writestr(f"archive/data/{key}", np.ascontiguousarray(part).tobytes())
+            kind = Name(f"torch.{_STORAGES[part.dtype.str[1:]]}Storage")
+            strides = np.cumprod([1, *part.shape[:0:-1]])[: part.ndim][::-1]
+            return Call(
+                "torch._utils._rebuild_tensor_v2", Id("storage", kind, key, device, part.size),
+                0, part.shape, tuple(int(step) for step in strides), False, {},
+            )  # fmt: skip
+
+        archive.writestr("archive/data.pkl", packed(described(value)))
+        archive.writestr("archive/byteorder", "little")
