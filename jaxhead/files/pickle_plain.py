@@ -1,8 +1,4 @@
-"""What NumPy, SciPy, chumpy and Python itself name in a pickle, as plain data.
-
-Every name of `TYPES` gives numbers, text, lists or dictionaries; none of them runs code of a
-library whose behaviour a file could choose.
-"""
+"""What a pickle describes as plain data: arrays, sparse matrices, chumpy's objects, containers."""
 
 from __future__ import annotations
 
@@ -15,13 +11,10 @@ import numpy as np
 
 from jaxhead.files.errors import InputError
 from jaxhead.files.pickle_machine import MAX_OPCODES
-from jaxhead.files.pickle_parts import Made, Maker, check_key
+from jaxhead.files.pickle_parts import Made
 
 _MAX_DEPTH = 64
 _NUMBERS = re.compile(r"[|<>=]?(b1|i[1248]|u[1248]|f(2|4|8|16)|c(8|16)|[SU]\d{1,6}|O\d?)")
-_SPARSE = re.compile(r"scipy\.sparse\._?(csc|csr)")
-_SPARSE_NAMES = ("csc_matrix", "csr_matrix", "csc_array", "csr_array")
-_BUILTINS = ("__builtin__", "builtins")
 
 
 class Budget:
@@ -59,7 +52,7 @@ class Record(Made):
         return walk(self.state["x"]) if "x" in self.state else f"<{self.name}>"
 
 
-class _Dtype(Made):
+class NumpyType(Made):
     """A type of NumPy's, whose byte order comes as its state."""
 
     def __init__(self, text: Any, *_: Any):
@@ -69,7 +62,7 @@ class _Dtype(Made):
         self.value = np.dtype("O" if text.lstrip("|<>=")[0] == "O" else text)
 
     def build(self, state: Any) -> None:
-        order = _latin(state[1])
+        order = latin_bytes(state[1])
         if order not in (b"<", b">", b"|", b"=") or any(part is not None for part in state[2:5]):
             raise InputError("has an array of a structured type, expected numbers or text")
         self.value = self.value.newbyteorder(order.decode())
@@ -78,7 +71,7 @@ class _Dtype(Made):
         return self.value.str
 
 
-class _Array(Made):
+class ArrayState(Made):
     """An array, made of the state that follows it; one of objects is a list, or its only item."""
 
     def __init__(self, budget: Budget):
@@ -89,7 +82,7 @@ class _Array(Made):
 
     def build(self, state: Any) -> None:
         shape, dtype, fortran, raw = state[-4:]
-        if not isinstance(dtype, _Dtype):
+        if not isinstance(dtype, NumpyType):
             raise InputError("has an array without a type")
         if isinstance(raw, str):
             self._budget.spend(len(raw))
@@ -108,7 +101,7 @@ class _Array(Made):
         return self._value
 
 
-class _Sparse(Record):
+class SparseState(Record):
     """A matrix of SciPy's in compressed columns or rows, as a dense array."""
 
     def __init__(self, name: str, budget: Budget):
@@ -152,105 +145,19 @@ def array(raw: Any, dtype: np.dtype, shape: Any, *, fortran: bool = False) -> np
         shape: sizes, unchecked.
         fortran: whether the first axis varies fastest.
     """
-    shape, raw = check_shape(shape), _latin(raw)
+    shape, raw = check_shape(shape), latin_bytes(raw)
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise InputError(f"has an array of shape {shape} and type {dtype} in {len(raw)} bytes")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _latin(text: Any) -> bytes:
+def latin_bytes(text: Any) -> bytes:
+    """Bytes, also where Python 2 wrote them as text."""
     if isinstance(text, str):
         return text.encode("latin-1")
     if not isinstance(text, bytes):
         raise InputError(f"has a {type(text).__name__} where bytes belong")
     return text
-
-
-def _bytes(budget: Budget) -> Callable[..., bytes]:
-    def make(text: Any = b"", encoding: Any = "latin1") -> bytes:
-        if str(encoding).replace("-", "") not in ("latin1", "bytes"):
-            raise InputError(f"has bytes encoded as {str(encoding)[:40]!r}, expected latin1")
-        budget.spend(len(text))
-        return _latin(text)
-
-    return make
-
-
-def _pairs(budget: Budget) -> Callable[..., dict[Any, Any]]:
-    def make(items: Any = ()) -> dict[Any, Any]:
-        items = list(items.items()) if type(items) is dict else items
-        budget.spend(64 * len(items))
-        return {check_key(key): value for key, value in items}
-
-    return make
-
-
-def _items(budget: Budget, kind: Callable[[Any], Any]) -> Callable[..., Any]:
-    def make(items: Any = ()) -> Any:
-        if type(items) not in (list, tuple, set):
-            raise InputError(f"makes a container of a {type(items).__name__}")
-        budget.spend(64 * len(items))
-        return kind(check_key(item) for item in items) if kind is set else kind(items)
-
-    return make
-
-
-def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if not isinstance(dtype, _Dtype) or dtype.value.hasobject or order not in ("C", "F"):
-        raise InputError("has an array of an unknown type or order")
-    return array(raw, dtype.value, shape, fortran=order == "F")
-
-
-def _scalar(dtype: Any, raw: Any) -> Any:
-    if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
-        raise InputError("has a scalar that is no number")
-    return array(raw, dtype.value, ())[()]
-
-
-def find_plain(budget: Budget) -> Callable[[str, str], Made | None]:
-    """The names of NumPy, SciPy, chumpy and Python that a file may use; None for others."""
-    table: dict[tuple[str, str], Callable[..., Any]] = {
-        ("numpy", "dtype"): _Dtype,
-        ("numpy", "ndarray"): lambda *_: _Array(budget),
-        ("_codecs", "encode"): _bytes(budget),
-        ("collections", "OrderedDict"): _pairs(budget),
-        ("collections", "defaultdict"): lambda _=None, items=(): _pairs(budget)(items),
-        ("argparse", "Namespace"): lambda *_: Record("argparse.Namespace"),
-        ("copy_reg", "_reconstructor"): lambda kind, *_: kind.make(),
-        ("copyreg", "_reconstructor"): lambda kind, *_: kind.make(),
-    }
-    for core in ("numpy.core", "numpy._core"):
-        table[f"{core}.multiarray", "_reconstruct"] = lambda *_: _Array(budget)
-        table[f"{core}.multiarray", "scalar"] = _scalar
-        table[f"{core}.numeric", "_frombuffer"] = _from_buffer
-    for module in _BUILTINS:
-        table |= {(module, "object"): lambda *_: None, (module, "bytes"): _bytes(budget)}
-        table |= {(module, "bytearray"): _bytes(budget), (module, "complex"): _complex}
-        table |= {(module, "dict"): _pairs(budget), (module, "list"): _items(budget, list)}
-        table |= {(module, "tuple"): _items(budget, tuple), (module, "set"): _items(budget, set)}
-        table |= {(module, "frozenset"): _items(budget, set)}
-        table |= {(module, name): _refuse for name in ("int", "float", "long", "str", "bool")}
-
-    def find(module: str, name: str) -> Made | None:
-        full = f"{module}.{name}"
-        if module.split(".")[0] == "chumpy":
-            return Maker(full, lambda *_: Record(full))
-        if _SPARSE.fullmatch(module) and name in _SPARSE_NAMES:
-            return Maker(full, lambda *_: _Sparse(f"{name}", budget))
-        make = table.get((module, name))
-        return None if make is None else Maker(full, make)
-
-    return find
-
-
-def _complex(real: Any, imaginary: Any = 0.0) -> complex:
-    if not all(isinstance(part, int | float) for part in (real, imaginary)):
-        raise InputError("has a complex number of something else than numbers")
-    return complex(real, imaginary)
-
-
-def _refuse(*_: Any) -> Any:
-    raise InputError("calls a type of Python's, which is refused")
 
 
 def plain(value: Any) -> Any:

@@ -15,7 +15,8 @@ import numpy as np
 
 from jaxhead.files.containers import local_file
 from jaxhead.files.errors import InputError, about
-from jaxhead.files.pickle_plain import Budget, array, find_plain, plain
+from jaxhead.files.pickle_names import find_plain
+from jaxhead.files.pickle_plain import Budget, array, plain
 from jaxhead.files.torch_stream import storage_from_bytes
 from jaxhead.files.torch_types import find_tensors
 from jaxhead.files.unpickling import Find, guarded, unpickle

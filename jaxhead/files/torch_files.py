@@ -13,8 +13,9 @@ from typing import Any
 
 from jaxhead.files.containers import local_file
 from jaxhead.files.errors import InputError, about
+from jaxhead.files.pickle_names import find_plain
 from jaxhead.files.pickle_parts import Inert, Made
-from jaxhead.files.pickle_plain import Budget, find_plain, plain
+from jaxhead.files.pickle_plain import Budget, plain
 from jaxhead.files.torch_stream import check_order, read_stream
 from jaxhead.files.torch_types import Storages, find_tensors
 from jaxhead.files.unpickling import Find, guarded, unpickle

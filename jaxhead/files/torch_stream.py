@@ -7,7 +7,8 @@ import struct
 from typing import Any
 
 from jaxhead.files.errors import InputError
-from jaxhead.files.pickle_plain import Budget, find_plain
+from jaxhead.files.pickle_names import find_plain
+from jaxhead.files.pickle_plain import Budget
 from jaxhead.files.torch_types import Storages, find_tensors
 from jaxhead.files.unpickling import Find, guarded, unpickle
 

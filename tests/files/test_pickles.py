@@ -1,6 +1,9 @@
 """Pickles of head models are read; pickles that attack are refused, each in one line."""
 
+import argparse
+import collections
 import io
+import pathlib
 import pickle
 import struct
 
@@ -9,6 +12,8 @@ import pytest
 import scipy.sparse
 from files import python2
 from files.making import mutated
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxhead.files import pickle_machine, pickle_plain
 from jaxhead.files.errors import InputError
@@ -255,3 +260,53 @@ def test_damage_ends_in_one_line_or_in_data(tmp_path, protocol):
             refused += 1
             assert str(path) in str(error) and "\n" not in str(error)
     assert refused > 50
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+    | st.binary() | st.complex_numbers(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=5) | st.tuples(inner, inner)
+    | st.dictionaries(st.text(max_size=5) | st.integers(-9, 9), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(PLAIN, st.integers(0, 5))
+def test_plain_data_is_what_python_s_own_reader_gives(tmp_path_factory, value, protocol):
+    path = tmp_path_factory.getbasetemp() / "plain.pkl"
+    path.write_bytes(pickle.dumps(value, protocol))
+    assert read_pickle(path) == value
+
+
+KINDS = [f"{order}{kind}" for kind in ("f4", "f8", "i2", "u8", "c8", "f2") for order in "<>"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "?", "S3", "<U4"])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_arrays_of_every_kind_are_what_numpy_gives(tmp_path, kind, protocol):
+    values = np.arange(24).reshape(2, 3, 4).astype(kind)
+    part = values[::-1, :, 1:3]
+    content = [values, np.asfortranarray(values), part, values[0, 0, 1], np.zeros((0, 2), kind)]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol))
+    for found, expected in zip(read_pickle(tmp_path / "a.pkl"), content, strict=True):
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_names_that_checkpoints_have_besides_arrays(tmp_path):
+    value = {
+        "counter": collections.Counter(a=2),
+        "default": collections.defaultdict(list, {1: [2]}),
+        "ordered": collections.OrderedDict(x=1),
+        "path": pathlib.PurePosixPath("/a/b"),
+        "options": argparse.Namespace(lr=0.5, names=["x"]),
+        "frozen": frozenset([2, 1]),
+        "bytes": bytearray(b"abc"),
+    }
+    for protocol in range(6):
+        (tmp_path / "a.pkl").write_bytes(pickle.dumps(value, protocol))
+        assert read_pickle(tmp_path / "a.pkl") == {
+            "counter": {"a": 2}, "default": {1: [2]}, "ordered": {"x": 1}, "path": "/a/b",
+            "options": {"lr": 0.5, "names": ["x"]}, "frozen": [1, 2], "bytes": b"abc",
+        }  # fmt: skip
