@@ -39,7 +39,7 @@ _PARTS = {
     "face": "face", "forehead": "face", "nose": "face", "scalp": "scalp", "neck": "neck",
     "boundary": "neck", "static_neck": "neck", "left_ear": "ears", "right_ear": "ears",
     "left_eye_region": "eyes", "right_eye_region": "eyes", "left_eyeball": "eyes",
-    "right_eyeball": "eyes", "mouth": "mouth", "lips": "lips", "teeth": "teeth",
+    "right_eyeball": "eyes", "lips": "lips", "mouth": "mouth", "teeth": "teeth",
 }  # fmt: skip
 
 
