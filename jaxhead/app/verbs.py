@@ -69,8 +69,8 @@ def _capture(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "head",
         None,
-        "kind:path of a statistical head model, flame:generic_model.pkl for example, where an "
-        "import stores its parameters instead of meshes",
+        "with --from vhap, which stores parameters instead of meshes: flame:PATH of the head model "
+        "that they are for",
         flag_values=values,
     )
     flags.DEFINE_bool(

@@ -92,10 +92,10 @@ def read(folder: pathlib.Path, options: Options, form: str) -> Source:
     expression, digests, told = tracked_expression(folder, count)
     features, lines = audio_features(folder, rows)
     samples, more = sound(folder, count, options.fps)
-    landmarks = read_landmarks(folder / "ori_imgs", nearest)
+    landmarks, marks = read_landmarks(folder / "ori_imgs", nearest)
     rects = _rects(listed, nearest, landmarks, size)
     openness = eye_openness(folder / "au.csv", count)
-    told = [*told, *lines, *more, *pictures.told(), *_told(listed, landmarks, rects, openness)]
+    told = [*told, *lines, *more, *pictures.told(), marks, *_told(listed, rects, openness)]
     depth = float(poses[status != DROPPED][:, 2, 3].mean())
     return Source(
         format=form,
@@ -267,11 +267,10 @@ def _rects(
     return None if landmarks is None else face_rects(landmarks, size)
 
 
-def _told(listed: _Listed, landmarks: Any, rects: Any, openness: Any) -> list[str]:
-    marks = "missing" if landmarks is None else "68 per frame"
+def _told(listed: _Listed, rects: Any, openness: Any) -> list[str]:
     rect = "missing" if rects is None else "as listed" if listed.rects else "from the landmarks"
     eyes = "missing" if openness is None else "from au.csv (1 - AU45 / 2)"
     return [
-        f"landmarks: {marks}; face rectangles: {rect}; eye openness: {eyes}",
+        f"face rectangles: {rect}; eye openness: {eyes}",
         "there is no head mesh, torso motion or sway in this format",
     ]

@@ -42,7 +42,8 @@ class Fields:
             return default
         value = self._get(name)
         known = isinstance(value, int | float) and not isinstance(value, bool)
-        if not known or not math.isfinite(value) or not low <= value <= high:
+        # Compared first: a whole number may be too large for a float.
+        if not known or not low <= value <= high or not math.isfinite(value):
             raise InputError(f"{self.where}: {name} {_shown(value)}, expected {low:g} to {high:g}")
         return float(value)
 
@@ -163,9 +164,13 @@ def find_picture(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     return None
 
 
-def natural(text: str) -> list:
+def natural(text: str) -> list[tuple[str, tuple[int, str]]]:
     """A key that sorts names by their numbers: 9 before 10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", text)]
+    parts = re.split(r"([0-9]+)", text)
+    numbers = [part.lstrip("0") for part in parts[1::2]]
+    # Of any length: compared as text of their lengths.
+    keys = [*((len(number), number) for number in numbers), (-1, "")]
+    return list(zip(parts[::2], keys))
 
 
 def _shown(value: Any) -> str:

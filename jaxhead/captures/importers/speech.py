@@ -63,22 +63,29 @@ def sound(
     return None, [f"sound: missing ({' or '.join(_SOUNDS)})"]
 
 
-def read_landmarks(folder: pathlib.Path, frames: np.ndarray) -> np.ndarray | None:
-    """(N, 68, 2) pixels of the files NUMBER.lms, or None where one of them is missing.
+def read_landmarks(folder: pathlib.Path, frames: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """(N, 68, 2) pixels of the files NUMBER.lms, or None where one is missing, and what to tell.
 
     Args:
       folder: where they are.
       frames: (N,) the frame whose landmarks each frame gets.
     """
     paths = {int(i): folder / f"{i}.lms" for i in np.unique(frames)}
-    if not all(path.is_file() for path in paths.values()):
-        return None
+    missing = [index for index, path in paths.items() if not path.is_file()]
+    if len(missing) == len(paths):
+        return None, "landmarks: missing"
+    if missing:
+        # RAD-NeRF's preprocessing counts on where a frame has no face, AD-NeRF's leaves it out.
+        return None, (
+            f"landmarks: {len(missing)} listed frames have none, {missing[0]} is the first; poses "
+            "from there on may belong to other frames"
+        )
     marks = {}
     for index, path in paths.items():
         marks[index] = read_numbers(path, 2)
         if len(marks[index]) != MARKS:
             raise InputError(f"{path}: {len(marks[index])} landmarks, expected {MARKS}")
-    return np.stack([marks[int(i)] for i in frames])
+    return np.stack([marks[int(i)] for i in frames]), f"landmarks: {MARKS} per frame"
 
 
 def face_rects(landmarks: np.ndarray, size: tuple[int, int]) -> np.ndarray:

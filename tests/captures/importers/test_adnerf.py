@@ -101,6 +101,13 @@ def test_what_radnerf_and_ernerf_add(speaker, tmp_path):
     )
 
 
+def test_frames_that_lost_their_landmarks_are_told_of(speaker, tmp_path):
+    (speaker / "ori_imgs/3.lms").unlink()
+    notes = import_capture("radnerf", speaker, tmp_path / "out")
+    assert any("1 listed frames have none, 3 is the first" in note for note in notes)
+    assert load_capture(tmp_path / "out").landmarks.shape == (6, 0, 2)
+
+
 def test_face_rectangles_by_hand():
     marks = np.full((1, 68, 2), 10.0)
     marks[0, 0], marks[0, 16], marks[0, 27], marks[0, 8] = (4, 12), (20, 12), (12, 10), (12, 18)

@@ -6,6 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from jaxhead.captures.format import load_capture
+from jaxhead.captures.importers.importing import import_capture
+from jaxhead.captures.insta_export import export_insta
 from jaxhead.captures.pose_predictor import POSE
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.inputs import (
@@ -131,3 +134,16 @@ def test_a_capture_without_a_mesh_is_refused(small):
     )  # fmt: skip
     with pytest.raises(InputError, match="no head mesh .*radnerf"):
         prepare(bare, small.config)
+
+
+def test_an_imported_capture_is_prepared_like_any_other(small, tmp_path):
+    """Cut-outs over white, without landmarks, torso or sway."""
+    export_insta(small.folder, tmp_path / "insta")
+    import_capture("insta", tmp_path / "insta", tmp_path / "capture")
+    capture = load_capture(tmp_path / "capture")
+    spec, inputs = prepare(capture, small.config)
+    assert (spec.size, spec.train_frames) == (small.spec.size, small.spec.train_frames)
+    np.testing.assert_allclose(spec.box, small.spec.box, atol=1e-6)
+    assert inputs["occupancy"].any() and not inputs["torso_measured"].any()
+    for name, value in inputs.items():
+        assert value.dtype.kind != "f" or np.isfinite(value).all(), name
