@@ -63,7 +63,7 @@ def _import(form: str, path: str, flags: FlagValues, progress) -> list[str]:
         flags.out,
         size=flags.size if flags["size"].present else None,
         fps=flags.fps,
-        head=flags.head,
+        head=flags.head if flags["head"].present else None,
         assets=flags.assets,
         progress=progress,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from jaxhead.captures.importers.source import Options
-from jaxhead.files.errors import InputError
 from jaxhead.files.mesh_files import MeshFile
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import REGIONS, HeadModel
 from jaxhead.heads.procedural import procedural_head
+from jaxhead.heads.sequence import MeshSequence
+from jaxhead.heads.uv import around_uv
 
 _RIDGE = 1e-6
 _LIKE_A_HEAD = 0.02
@@ -26,33 +26,7 @@ CLASS_REGIONS = {
 """Region of the surface under a class of a face parsing."""
 
 
-class MeshSequence:
-    """Meshes of one topology, gathered frame by frame.
-
-    Args:
-      canonical: the neutral mesh.
-      name: of its file, for messages.
-      options: of the import, which keep the vertices on disk.
-    """
-
-    def __init__(self, canonical: MeshFile, name: str, options: Options):
-        self.canonical, self._name = canonical, name
-        self.vertices = options.rows(canonical.vertices.shape)
-
-    def add(self, mesh: MeshFile, where: str) -> None:
-        """Append a frame's mesh; another topology is an InputError."""
-        found, wanted = len(mesh.vertices), len(self.canonical.vertices)
-        if found != wanted:
-            raise InputError(f"{where}: {found} vertices, {self._name} has {wanted}")
-        if not np.array_equal(mesh.faces, self.canonical.faces):
-            raise InputError(
-                f"{where}: its {len(mesh.faces)} faces differ from the "
-                f"{len(self.canonical.faces)} of {self._name}, expected one topology"
-            )
-        self.vertices.append(mesh.vertices[None])
-
-
-def sequence_head(
+def fitted_head(
     canonical: MeshFile,
     vertices: RowFile,
     coefficients: np.ndarray,
@@ -102,7 +76,7 @@ def sequence_head(
         faces=canonical.faces,
         identity_basis=np.zeros((0, *template.shape), np.float32),
         expression_basis=basis,
-        uv=np.zeros((len(template), 2), np.float32),
+        uv=around_uv(template),
         regions=regions,
         landmark_faces=np.zeros(0, np.int32),
         landmark_weights=np.zeros((0, 3), np.float32),
@@ -140,7 +114,8 @@ def likely_regions(template: np.ndarray) -> tuple[np.ndarray, bool]:
     scale = np.ptp(moved[:, 0]) / np.ptp(points[:, 0])
     distance, nearest = cKDTree(moved).query(target)
     to_mesh, _ = tree.query(moved[front])
-    if not np.median(to_mesh) < _LIKE_A_HEAD * scale or not 0.2 < scale < 5:
+    apart = max(np.median(to_mesh), np.median(distance))
+    if not apart < _LIKE_A_HEAD * scale or not 0.2 < scale < 5:
         return np.full(len(target), REGIONS.index("scalp"), np.int32), False
     # The bag behind the lips would otherwise win the vertices of both.
     regions = np.asarray(own.regions)[nearest]
@@ -214,17 +189,17 @@ def finished_head(
 ) -> tuple[HeadModel, RowFile, list[str]]:  # fmt: skip
     """The head model of a mesh sequence, its meshes, and what to tell of both.
 
-    Args: see `sequence_head`; regions come from `votes` where there are any, else from
+    Args: see `fitted_head`; regions come from `votes` where there are any, else from
     `likely_regions`.
     """
-    canonical = sequence.canonical
+    canonical = MeshFile(sequence.template, sequence.faces)
     regions, human = likely_regions(canonical.vertices)
     how = "from the built-in head laid onto it"
     if not human:
         how = "it does not look like a human head, all of it counts as scalp"
     if votes is not None:
         regions, how = votes.regions(regions), f"from the parsed pictures, elsewhere {how}"
-    head, error = sequence_head(
+    head, error = fitted_head(
         canonical, sequence.vertices, coefficients, train, names, regions, name=name
     )
     return head, sequence.vertices, [

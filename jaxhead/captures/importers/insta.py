@@ -9,7 +9,6 @@ import numpy as np
 from jaxhead.captures.importers.cameras import from_camera_to_world, pinhole
 from jaxhead.captures.importers.documents import Fields, read_numbers
 from jaxhead.captures.importers.heads import (
-    MeshSequence,
     RegionVotes,
     finished_head,
     flame_names,
@@ -26,7 +25,6 @@ from jaxhead.captures.importers.source import Options, Picture, Source
 from jaxhead.captures.importers.splits import split_documents, split_frames
 from jaxhead.captures.validate import file_digest
 from jaxhead.files.errors import InputError
-from jaxhead.files.mesh_files import read_mesh
 
 CLASSES = {
     0: "background", 250: "skin", 240: "left_brow", 230: "right_brow", 210: "left_eye",
@@ -157,14 +155,10 @@ def _head(
     names: tuple[str, ...], train: np.ndarray, pictures: _Pictures, K: np.ndarray,
     poses: np.ndarray, options: Options,
 ):  # fmt: skip
-    canonical = read_mesh(folder / "canonical.obj")
-    sequence = MeshSequence(canonical, str(folder / "canonical.obj"), options)
-    for index, entry in enumerate(files):
-        sequence.add(read_mesh(entry["mesh"]), str(entry["mesh"]))
-        options.tell("meshes", index + 1, len(files))
+    sequence = options.meshes([entry["mesh"] for entry in files], folder / "canonical.obj")
     votes = None
     if "seg_mask" in files[0]:
-        votes = RegionVotes(canonical.faces, len(canonical.vertices), CLASSES)
+        votes = RegionVotes(sequence.faces, len(sequence.template), CLASSES)
         for index in train[:: max(1, len(train) // _STUDIED)]:
             votes.add(pictures.parsing(index), sequence.vertices[int(index)], K, poses[index])
     return finished_head(sequence, coefficients, names, train, votes, name="insta")

@@ -10,14 +10,13 @@ import numpy as np
 from jaxhead.captures.format import split_frames
 from jaxhead.captures.importers.cameras import from_world_to_camera, pinhole
 from jaxhead.captures.importers.documents import find_picture
-from jaxhead.captures.importers.heads import MeshSequence, finished_head, flame_names
+from jaxhead.captures.importers.heads import finished_head, flame_names
 from jaxhead.captures.importers.people import BodyParts, Segmenter
 from jaxhead.captures.importers.pictures import read_depth, read_sized, stated_size
 from jaxhead.captures.importers.source import Options, Picture, Source
 from jaxhead.captures.validate import MEASURED, file_digest
 from jaxhead.files.arrays import as_kind
 from jaxhead.files.errors import InputError
-from jaxhead.files.mesh_files import read_mesh
 from jaxhead.files.torch_files import read_torch
 
 _JAW_DEGREES = 12.0
@@ -43,9 +42,11 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     K, size = frames[0].K, frames[0].size
     coefficients, names = _coefficients(frames)
     train, test = split_frames(np.zeros(len(frames)))
+    meshes = [folder / "mesh" / f"{frame.path.stem}.ply" for frame in frames]
     head, vertices, told = finished_head(
-        _meshes(folder, frames, options), coefficients, names, train, None, name="metrical-tracker"
-    )
+        options.meshes(meshes, folder / "canonical.obj"), coefficients, names, train, None,
+        name="metrical-tracker",
+    )  # fmt: skip
     poses = np.stack([frame.pose for frame in frames])
     parts = BodyParts(head, K)
     pictures = _Pictures(folder, [frame.path.stem for frame in frames], size, segmenter)
@@ -119,16 +120,6 @@ def _frames(paths: list[pathlib.Path], options: Options) -> list[_Frame]:
             raise InputError(f"{path}: another camera (opencv.K, img_size) than {paths[0]}")
         options.tell("checkpoints", done + 1, len(paths))
     return frames
-
-
-def _meshes(folder: pathlib.Path, frames: list[_Frame], options: Options) -> MeshSequence:
-    canonical = folder / "canonical.obj"
-    sequence = MeshSequence(read_mesh(canonical), str(canonical), options)
-    for done, frame in enumerate(frames):
-        path = folder / "mesh" / f"{frame.path.stem}.ply"
-        sequence.add(read_mesh(path), str(path))
-        options.tell("meshes", done + 1, len(frames))
-    return sequence
 
 
 class _Pictures:

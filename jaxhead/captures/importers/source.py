@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import HeadModel
+from jaxhead.heads.sequence import MeshSequence, read_sequence
 
 
 class Picture(NamedTuple):
@@ -105,3 +106,11 @@ class Options:
         file = RowFile(self.scratch, row)
         self.stack.callback(file.close)
         return file
+
+    def meshes(self, files: list[pathlib.Path], canonical: pathlib.Path) -> MeshSequence:
+        """Meshes of one topology with their neutral one, closed with the import."""
+        self.tell("meshes", 0, len(files))
+        sequence = read_sequence(files, template=canonical, folder=self.scratch)
+        self.stack.callback(sequence.vertices.close)
+        self.tell("meshes", len(files), len(files))
+        return sequence

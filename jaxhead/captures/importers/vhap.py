@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxhead.captures.importers.cameras import from_camera_to_world, pinhole
 from jaxhead.captures.importers.documents import Fields
-from jaxhead.captures.importers.heads import sequence_head
+from jaxhead.captures.importers.heads import fitted_head
 from jaxhead.captures.importers.people import BodyParts, Segmenter
 from jaxhead.captures.importers.pictures import read_opacity, read_sized
 from jaxhead.captures.importers.source import Options, Picture, Source
@@ -118,7 +118,7 @@ def _head(
     neutral = model.replace(template=shaped)  # pyright: ignore[reportAttributeAccessIssue]
     vertices, head_to_world = posed_meshes(neutral, parameters, options)
     scores, names = coefficients(parameters)
-    head, error = sequence_head(
+    head, error = fitted_head(
         MeshFile(shaped.astype(np.float32), np.asarray(model.faces)), vertices, scores,
         train, names, np.asarray(model.regions), name="vhap",
         known=np.asarray(model.expression_basis)[: parameters.per_frame["expr"].shape[1]],

@@ -33,7 +33,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(heads, "likely_regions", lambda t: (found[0][: len(t)], False))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("form", MAKERS)
 def test_mutated_documents_end_in_a_capture_or_in_one_line(form, tmp_path, quick):
     subject = MAKERS[form](tmp_path / "subject")
