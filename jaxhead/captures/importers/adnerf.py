@@ -86,10 +86,11 @@ def read(folder: pathlib.Path, options: Options, form: str) -> Source:
         if not np.allclose(_camera(document, size, _PIXEL_CENTRE[form]), K):
             raise InputError(f"{document.where}: another camera than {documents[0].where} has")
     status = np.array([MEASURED if i in listed.poses else DROPPED for i in range(count)], np.uint8)
-    nearest = _nearest(np.array(sorted(listed.poses)), count)
+    ids = np.array(sorted(listed.poses))
+    nearest = _nearest(ids, count)
     poses = np.stack([listed.poses[i] for i in nearest])
     rows = np.array([listed.rows[i] if i in listed.rows else i for i in range(count)])
-    expression, digests, told = tracked_expression(folder, count)
+    expression, digests, told = tracked_expression(folder, np.searchsorted(ids, nearest))
     features, lines = audio_features(folder, rows)
     samples, more = sound(folder, count, options.fps)
     landmarks, marks = read_landmarks(folder / "ori_imgs", nearest)

@@ -129,16 +129,20 @@ def eye_openness(path: pathlib.Path, count: int) -> np.ndarray | None:
 
 
 def tracked_expression(
-    folder: pathlib.Path, count: int
+    folder: pathlib.Path, places: np.ndarray
 ) -> tuple[np.ndarray, dict[str, str], list[str]]:
     """(N, 79) coefficients of the Basel face model, digest of their file, and what to tell.
 
     Without track_params.pt there are none, (N, 0).
+
+    Args:
+      folder: the subject.
+      places: (N,) which of the tracked frames each frame is, counted without those that were not.
     """
     path = folder / "track_params.pt"
     if not path.is_file():
         missing = "expression coefficients: missing (track_params.pt)"
-        return np.zeros((count, 0), np.float32), {}, [missing]
+        return np.zeros((len(places), 0), np.float32), {}, [missing]
     stored = read_torch(path)
     exp = stored.get("exp") if isinstance(stored, dict) else None
     if not isinstance(exp, np.ndarray) or exp.ndim != 2 or not len(exp):
@@ -147,7 +151,8 @@ def tracked_expression(
     if not np.isfinite(values).all():
         raise InputError(f"{path}: exp holds values that are not finite")
     told = [f"expression: {values.shape[1]} coefficients of track_params.pt"]
-    if len(values) < count:
-        told.append(f"track_params.pt holds {len(values)} rows, the last one stands for the rest")
-    rows = np.minimum(np.arange(count), len(values) - 1)
+    listed = int(places.max()) + 1
+    if len(values) != listed:
+        told.append(f"track_params.pt holds {len(values)} rows for {listed} listed frames")
+    rows = np.minimum(places, len(values) - 1)
     return values[rows], {path.name: file_digest(path)}, told

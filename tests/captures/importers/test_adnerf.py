@@ -76,7 +76,7 @@ def test_what_radnerf_and_ernerf_add(speaker, tmp_path):
     text = "frame, AU45_r, AU45_c\n" + "".join(f"{k}, {k}.5, 1\n" for k in range(rows))
     (speaker / "au.csv").write_text(text)
     torch_archive(speaker / "track_params.pt", {
-        "exp": np.arange(6 * 79, dtype=np.float32).reshape(6, 79), "focal": np.array([FOCAL]),
+        "exp": np.arange(5 * 79, dtype=np.float32).reshape(5, 79), "focal": np.array([FOCAL]),
     })  # fmt: skip
     write_wav(speaker / "aud.wav", np.linspace(-0.5, 0.5, 6 * 640, dtype=np.float32), 16000)
     for index in range(6):
@@ -92,7 +92,8 @@ def test_what_radnerf_and_ernerf_add(speaker, tmp_path):
     }  # fmt: skip
     assert np.all(features["deepspeech"] == 5)
     np.testing.assert_allclose(capture.eye_openness, [0.75, 0.25, 0.25, 0.25, 0.25, 0.25])
-    np.testing.assert_array_equal(capture.expression[5], np.arange(5 * 79, 6 * 79))
+    # Frame 2 was not tracked: the rows of the others follow each other.
+    np.testing.assert_array_equal(capture.expression[[0, 1, 3, 4, 5], 0], 79 * np.arange(5))
     assert len(capture.audio()) == 6 * 640
     np.testing.assert_array_equal(capture.layer("torso", 4), noise((SIZE, SIZE, 4), 54))
     assert capture.landmarks.shape == (6, 68, 2)
