@@ -15,12 +15,16 @@ def run(arguments: Arguments) -> int:
         raise UsageError("--out is missing")
     refuse_existing(flags.out)
     prepare_jax()
-    synthesize_with_progress(flags.out, frames=flags.frames, size=flags.size, seed=flags.seed)
+    synthesize_with_progress(
+        flags.out, frames=flags.frames, size=flags.size, seed=flags.seed, speech=flags.speech
+    )
     print(f"{flags.out}: a capture of {flags.frames} frames of {flags.size} x {flags.size}")
     return 0
 
 
-def synthesize_with_progress(out: str, *, frames: int, size: int, seed: int) -> None:
+def synthesize_with_progress(
+    out: str, *, frames: int, size: int, seed: int, speech: str = "syllables"
+) -> None:
     """Writes the synthetic capture and counts its frames aloud.
 
     Args:
@@ -28,8 +32,9 @@ def synthesize_with_progress(out: str, *, frames: int, size: int, seed: int) -> 
         frames: how many, 25 a second.
         size: side of the square pictures in pixels.
         seed: of everything random.
+        speech: "syllables" or "phonemes".
     """
     from jaxhead.captures.synthetic import synthesize
 
     with Counter("synthesize", frames) as counter:
-        synthesize(out, frames=frames, size=size, seed=seed, progress=counter.reach)
+        synthesize(out, frames=frames, size=size, seed=seed, speech=speech, progress=counter.reach)

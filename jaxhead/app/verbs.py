@@ -113,6 +113,13 @@ def _synthesize(values: flags.FlagValues) -> None:
         upper_bound=100_000,
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "speech",
+        "syllables",
+        ["syllables", "phonemes"],
+        "syllables: the mouth is as open as it is loud; phonemes: it follows speech sounds",
+        flag_values=values,
+    )
     _seed(values, 0, "of the person, the speech, the motion and the room")
 
 

@@ -6,6 +6,7 @@ its loudness, voicing and spectrum move with the mouth as in speech: an open vow
 high first formant, a rounded one has a low second formant.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,21 +148,30 @@ def _sound(controls: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndar
     pulse = np.diff(np.floor(phase), prepend=0.0)
     source = signal.lfilter([1.0], [1.0, -0.96], pulse) * track["voiced"]
     source = source + 0.01 * rng.normal(0, 1, count) * track["voiced"]
-    voice = _formants(source, controls, step)
+    widths = (("f1", 70.0), ("f2", 100.0), ("f3", 150.0))
+    voice = resonate(source, [(controls[name], width) for name, width in widths], step)
     hiss = rng.normal(0, 1, count) * track["noise"]
     hiss = signal.sosfilt(signal.butter(2, [3500, 7500], "bandpass", fs=RATE, output="sos"), hiss)
     sound = voice / (np.abs(voice).max() + 1e-9) + 0.16 * hiss
     return (0.7 * sound / (np.abs(sound).max() + 1e-9)).astype(np.float32)
 
 
-def _formants(source: np.ndarray, controls: dict[str, np.ndarray], step: int) -> np.ndarray:
-    """Returns the source through three resonators whose frequencies change every control step."""
+def resonate(
+    source: np.ndarray, resonators: Sequence[tuple[np.ndarray, float]], step: int
+) -> np.ndarray:
+    """Returns the source through resonators in a row whose frequencies change every `step` samples.
+
+    Args:
+      source: (S,).
+      resonators: (frequency in Hz per step, bandwidth in Hz) each; gain 1 at 0 Hz.
+      step: samples.
+    """
     out = source
-    for name, width in (("f1", 70.0), ("f2", 100.0), ("f3", 150.0)):
+    for frequencies, width in resonators:
         radius = np.exp(-np.pi * width / RATE)
         result = np.empty_like(out)
         state = np.zeros(2)
-        for index, frequency in enumerate(controls[name][: len(out) // step]):
+        for index, frequency in enumerate(frequencies[: len(out) // step]):
             b = -2 * radius * np.cos(2 * np.pi * frequency / RATE)
             c = radius * radius
             piece = slice(index * step, (index + 1) * step)

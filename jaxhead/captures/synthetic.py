@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from jaxhead.captures.format import CaptureWriter, split_frames
 from jaxhead.captures.synthetic_identity import bent_head, proportions
-from jaxhead.captures.synthetic_motion import DISTANCE, Motion, act
+from jaxhead.captures.synthetic_motion import DISTANCE, SPEECH, Motion, act
 from jaxhead.captures.synthetic_render import Picture, draw, paint_background
 from jaxhead.captures.synthetic_scene import Scene, build_scene
 from jaxhead.files.arrays import read_npz, write_npz
@@ -72,6 +72,7 @@ def synthesize(
     yaw_range_degrees: float = 15.0,
     novel_yaw_degrees: float = 30.0,
     novel_frames: int = 10,
+    speech: str = "syllables",
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
@@ -87,16 +88,22 @@ def synthesize(
       novel_yaw_degrees: how far beyond that range the farthest novel views lie; a second pair lies
         half as far.
       novel_frames: number of test frames that get the four novel views.
+      speech: "syllables", whose mouth is as open as it is loud, or "phonemes", whose mouth follows
+        phonemes that run into each other and cannot be read off the loudness.
       overwrite: replace an existing folder.
       progress: called with (pictures done, pictures in all).
 
     Raises:
-      InputError: a number out of range, or the folder exists.
+      InputError: a number out of range, another kind of speech, or the folder exists.
     """
+    if speech not in SPEECH:
+        raise InputError(f"speech={speech!r}: expected one of {', '.join(SPEECH)}")
     _check(frames, size, fps, yaw_range_degrees, novel_yaw_degrees, novel_frames)
     with CaptureWriter(out, size=(size, size), fps=fps, overwrite=overwrite) as writer:
         person = proportions(seed)
-        motion = act(frames=frames, fps=fps, seed=seed, yaw_range_degrees=yaw_range_degrees)
+        motion = act(
+            frames=frames, fps=fps, seed=seed, yaw_range_degrees=yaw_range_degrees, speech=speech
+        )
         studio = Studio(
             scene=build_scene(np.random.default_rng([seed, 1]), person),
             motion=motion,
@@ -131,6 +138,7 @@ def synthesize(
                     "yaw_range_degrees": yaw_range_degrees,
                     "novel_yaw_degrees": novel_yaw_degrees,
                     "proportions": person,
+                    "speech": speech,
                 }
             },
         )

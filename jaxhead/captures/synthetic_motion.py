@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from jaxhead.audio.articulation import phoneme_speech
 from jaxhead.audio.speechlike import Speech, speechlike
 from jaxhead.heads.expressions import expression_names
 
@@ -16,6 +17,8 @@ from jaxhead.heads.expressions import expression_names
 _HEAD_PIVOT = np.array([0.0, -0.075, -0.06])
 _TORSO_PIVOT = np.array([0.0, -0.30, -0.07])
 DISTANCE = 1.25
+SPEECH = {"syllables": speechlike, "phonemes": phoneme_speech}
+"""How the mouth moves: opened as wide as it is loud, or by phonemes that run into each other."""
 
 
 class Motion(NamedTuple):
@@ -35,7 +38,9 @@ class Motion(NamedTuple):
     speech: Speech
 
 
-def act(*, frames: int, fps: float, seed: int, yaw_range_degrees: float) -> Motion:
+def act(
+    *, frames: int, fps: float, seed: int, yaw_range_degrees: float, speech: str = "syllables"
+) -> Motion:
     """Returns the performance.
 
     Args:
@@ -43,13 +48,14 @@ def act(*, frames: int, fps: float, seed: int, yaw_range_degrees: float) -> Moti
       fps: frames per second.
       seed: fixes everything.
       yaw_range_degrees: largest yaw of the head to either side.
+      speech: key of `SPEECH`.
     """
     rng = np.random.default_rng([seed, 5])
     time = np.arange(frames) / fps
-    speech = speechlike(frames=frames, fps=fps, seed=seed)
+    said = SPEECH[speech](frames=frames, fps=fps, seed=seed)
     # The slowest wave passes both extremes within five seconds, so a short clip turns fully, too.
     yaw = yaw_range_degrees * _wave(time, rng, (0.21, 0.37))
-    pitch = 5.0 * _wave(time, rng, (0.33, 0.61, 1.1)) + 1.5 * (speech.jaw - 0.3)
+    pitch = 5.0 * _wave(time, rng, (0.33, 0.61, 1.1)) + 1.5 * (said.jaw - 0.3)
     roll = 3.5 * _wave(time, rng, (0.27, 0.5))
     shift = 0.007 * np.stack([_wave(time, rng, (0.17, 0.4)) for _ in range(3)], 1)
     head = _poses(np.stack([pitch, yaw, roll], 1), shift, _HEAD_PIVOT)
@@ -66,7 +72,7 @@ def act(*, frames: int, fps: float, seed: int, yaw_range_degrees: float) -> Moti
         [0.008 * _wave(time, rng, (0.21, 0.35)), breath, 0.004 * _wave(time, rng, (0.2,))], 1
     )
     torso = _poses(torso_turn, torso_shift, _TORSO_PIVOT)
-    return Motion(_expressions(time, speech, rng), head, torso, yaw.astype(np.float32), speech)
+    return Motion(_expressions(time, said, rng), head, torso, yaw.astype(np.float32), said)
 
 
 def rest_pose() -> np.ndarray:

@@ -98,12 +98,32 @@ def test_the_seed_fixes_the_folder(folder, tmp_path):
         ({"frames": 1}, "frames=1"),
         ({"size": 8}, "size=8"),
         ({"novel_yaw_degrees": 91}, "novel_yaw"),
+        ({"speech": "song"}, "speech='song'"),
     ],
 )
 def test_numbers_out_of_range_are_named(tmp_path, options, named):
     with pytest.raises(InputError, match=named):
         synthesize(tmp_path / "made", **options)
     assert not (tmp_path / "made").exists()
+
+
+def test_another_speech_moves_the_mouth_and_nothing_else_by_itself(folder, capture):
+    from jaxhead.captures.synthetic_motion import act
+
+    plain, phonemes = (
+        act(frames=100, fps=25.0, seed=3, yaw_range_degrees=15.0, speech=speech)
+        for speech in ("syllables", "phonemes")
+    )
+    assert np.array_equal(plain.torso_to_camera, phonemes.torso_to_camera)
+    assert np.array_equal(plain.yaw_degrees, phonemes.yaw_degrees)
+    assert np.abs(plain.speech.samples - phonemes.speech.samples).max() > 0.1
+    names = capture.head.expression_names
+    mouth = names.index("jawOpen")
+    assert 0.3 < phonemes.expression[:, mouth].max() <= 0.62
+    np.testing.assert_array_equal(
+        plain.expression[:, names.index("eyeBlinkLeft")],
+        phonemes.expression[:, names.index("eyeBlinkLeft")],
+    )
 
 
 def test_existing_folder_and_missing_truth_are_refused(folder, tmp_path):
