@@ -160,9 +160,12 @@ class _Inputs:
     def __init__(self, samples: np.ndarray | RowFile, block: int):
         self.count = -(-row_count(len(samples)) // 2)
         self._block = block
-        parts = [_coefficients(_emphasised(samples, at, block), block) for at in
-                 range(0, self.count, block)]  # fmt: skip
-        self._values = np.concatenate(jax.device_get(parts))[: self.count]
+        # Fetched one by one: dispatched at once, all blocks would be in memory at once.
+        parts = [
+            np.asarray(_coefficients(_emphasised(samples, at, block), block))
+            for at in range(0, self.count, block)
+        ]
+        self._values = np.concatenate(parts)[: self.count]
         scale = jax.device_get(context_scale(self._values))
         self._scale = Scale(np.float32(scale.mean), np.float32(scale.deviation))
 

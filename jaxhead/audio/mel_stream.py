@@ -19,7 +19,7 @@ from jaxhead.audio.waveforms import piece
 from jaxhead.files.rows import RowFile
 
 WIDTH = BANDS + 3
-_BLOCK = 512
+_BLOCK = 128
 _MARGIN = HOP
 
 
@@ -57,8 +57,11 @@ def _pitch_track(samples: np.ndarray | RowFile, count: int) -> np.ndarray:
     """(count, 2): octaves above 100 Hz, 0 where unvoiced, and voicing."""
     if not count:
         return np.zeros((0, 2), np.float32)
-    parts = [_pitch_block(_segment(samples, start)) for start in range(0, count, _BLOCK)]
-    found = Candidates(*(np.concatenate(part) for part in zip(*jax.device_get(parts))))
+    # Fetched one by one: dispatched at once, all blocks would be in memory at once.
+    parts = [
+        jax.device_get(_pitch_block(_segment(samples, start))) for start in range(0, count, _BLOCK)
+    ]
+    found = Candidates(*(np.concatenate(part) for part in zip(*parts)))
     valid = np.arange(len(found.level)) < count
     hertz, strength = jax.device_get(_path(found, _loudest(samples), valid))
     octaves = np.log2(np.where(hertz > 0, hertz, 100.0) / 100.0)

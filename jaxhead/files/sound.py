@@ -17,6 +17,7 @@ from jaxhead.files.containers import (
     open_media,
 )
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 
 _WHAT = "sound (wav, flac) or a video (mp4, mov, mkv, webm, avi)"
 _MAX_SECONDS = 2 * 3600
@@ -61,8 +62,76 @@ def read_audio(path: str | os.PathLike, *, rate: int = 16000) -> np.ndarray | No
     return np.clip(samples, -1.0, 1.0, out=samples)  # two hours are half a gigabyte
 
 
+def audio_rows(
+    path: str | os.PathLike, *, rate: int = 16000, folder: str | os.PathLike | None = None
+) -> RowFile | None:
+    """The sound of a file as `read_audio` returns it, on disk instead of in memory.
+
+    Args:
+        path: a WAV or FLAC file, or a video.
+        rate: samples per second of the result.
+        folder: on the disk that shall hold the samples; None for the system's temporary folder.
+
+    Returns:
+        A file without a name of float32 samples in [-1, 1], sliced like (S,); None for a video
+        without a sound track.
+
+    Raises:
+        InputError: as for `read_audio`.
+    """
+    if not 1000 <= rate <= 192_000:
+        raise InputError(f"rate is {rate}, expected 1000 to 192000 samples per second")
+    place = local_file(path, _WHAT)
+    rows = RowFile(folder, ())
+    try:
+        if _plain_wav_frames(place, rate) is not None:
+            try:
+                for block in _plain_wav_blocks(place):
+                    rows.append(block)
+                return rows
+            except (wave.Error, EOFError, ValueError):  # what is wrong, FFmpeg says below
+                rows.close()
+                rows = RowFile(folder, ())
+        with open_media(path, kinds=(*VIDEO_KINDS, "wav", "flac"), what=_WHAT) as media:
+            if media.container.streams.audio:
+                _store(media, rate, rows)
+                return rows
+    except BaseException:
+        rows.close()
+        raise
+    rows.close()
+    return None
+
+
+def _store(media: Media, rate: int, rows: RowFile) -> None:
+    """Writes the samples as they come; what may be padding at the end is held back."""
+    origin, count, kept, held = _start(media), 0, 0, []
+    for chunk in _placed(media, rate, origin):
+        if not np.isfinite(chunk).all():
+            raise InputError(f"{media.path}: holds samples that are not finite")
+        held.append(np.clip(chunk, -1.0, 1.0))
+        count += len(chunk)
+        if count - kept > 2 * _BLOCK:
+            together = np.concatenate(held)
+            rows.append(together[:-_BLOCK])
+            kept, held = kept + len(together) - _BLOCK, [together[-_BLOCK:].copy()]
+    together = np.concatenate(held) if held else np.zeros(0, np.float32)
+    rows.append(together[: _stated_end(media, rate, origin, count) - kept])
+
+
 def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
     """The samples of a 16-bit PCM WAV at `rate`, None for any other file."""
+    if _plain_wav_frames(path, rate) is None:
+        return None
+    try:
+        blocks = list(_plain_wav_blocks(path))
+    except Exception:  # FFmpeg says what is wrong, or reads what the wave module does not know
+        return None
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def _plain_wav_frames(path: Path, rate: int) -> int | None:
+    """Number of samples per channel of a 16-bit PCM WAV at `rate`, None for any other file."""
     try:
         with wave.open(str(path), "rb") as file:
             width, channels = file.getsampwidth(), file.getnchannels()
@@ -71,41 +140,49 @@ def _read_plain_wav(path: Path, rate: int) -> np.ndarray | None:
             if file.getnframes() > 0x7FF00000 // channels:
                 return None  # a recording of unknown length, as pipes write them
             frames, held = file.getnframes(), path.stat().st_size // (2 * channels)
-            if frames > held:
-                raise InputError(
-                    f"{path}: cut off at second {held / rate:.2f} of {frames / rate:.2f}"
-                )
-            if frames > _MAX_SECONDS * rate:
-                raise InputError(f"{path}: {frames / rate:.0f} s, expected at most {_MAX_SECONDS}")
-            data = np.frombuffer(file.readframes(frames), "<i2")
-    except InputError:
-        raise
-    except Exception:  # FFmpeg says what is wrong, or reads what the wave module does not know
+    except Exception:
         return None
-    samples = data[: data.size // channels * channels].reshape(-1, channels).astype(np.float32)
-    return samples.mean(axis=1, dtype=np.float32) / np.float32(32768.0)
+    if frames > held:
+        raise InputError(f"{path}: cut off at second {held / rate:.2f} of {frames / rate:.2f}")
+    if frames > _MAX_SECONDS * rate:
+        raise InputError(f"{path}: {frames / rate:.0f} s, expected at most {_MAX_SECONDS}")
+    return frames
+
+
+def _plain_wav_blocks(path: Path) -> Iterator[np.ndarray]:
+    """Mono float32 samples in order."""
+    with wave.open(str(path), "rb") as file:
+        channels = file.getnchannels()
+        while stored := file.readframes(_BLOCK):
+            data = np.frombuffer(stored, "<i2", len(stored) // (2 * channels) * channels)
+            samples = data.reshape(-1, channels).astype(np.float32)
+            yield samples.mean(axis=1, dtype=np.float32) / np.float32(32768.0)
 
 
 def _collect(media: Media, rate: int) -> np.ndarray:
     """All samples at `rate`, placed by their time stamps relative to the first picture."""
     origin = _start(media)
-    chunks: list[np.ndarray] = []
-    count = 0
+    chunks = list(_placed(media, rate, origin))
+    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    return samples[: _stated_end(media, rate, origin, samples.size)]
+
+
+def _placed(media: Media, rate: int, origin: float) -> Iterator[np.ndarray]:
+    """Samples in order from `origin` on, silence where there are none."""
+    count, begun = 0, False
     for time, samples in _resampled(media, rate):
         if time is not None:
             ahead = round((time - origin) * rate) - count
-            if ahead > (_JITTER * rate if chunks else 0):
+            if ahead > (_JITTER * rate if begun else 0):
                 _bound(media, count + ahead, rate)
-                chunks.append(np.zeros(ahead, np.float32))
-                count += ahead
-            elif ahead < (-_JITTER * rate if chunks else 0):
+                count, begun = count + ahead, True
+                yield np.zeros(ahead, np.float32)
+            elif ahead < (-_JITTER * rate if begun else 0):
                 samples = samples[-ahead:]
         if samples.size:
-            chunks.append(samples)
-            count += samples.size
+            count, begun = count + samples.size, True
             _bound(media, count, rate)
-    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    return samples[: _stated_end(media, rate, origin, samples.size)]
+            yield samples
 
 
 def _stated_end(media: Media, rate: int, origin: float, count: int) -> int:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from files.making import clip, mutated
 
+from jaxhead.files import sound
 from jaxhead.files.errors import InputError
-from jaxhead.files.sound import read_audio, write_wav
+from jaxhead.files.sound import audio_rows, read_audio, write_wav
 
 
 def tone(count, rate=16000, frequency=440.0):
@@ -93,14 +94,39 @@ def test_sound_that_starts_late_is_preceded_by_silence(tmp_path, name):
     assert np.abs(back[:6000]).max() < 0.01
 
 
+@pytest.mark.parametrize("kind", ["16000", "44100", "float", "mp4", "silent", "empty"])
+def test_sound_on_disk_is_that_in_memory(tmp_path, monkeypatch, kind):
+    pytest.importorskip("av")
+    monkeypatch.setattr(sound, "_BLOCK", 4096)
+    path = tmp_path / "a.wav"
+    if kind in ("16000", "44100"):
+        write_wav(path, tone(30000), int(kind))
+    elif kind == "empty":
+        write_wav(path, tone(0), 16000)
+    elif kind == "float":
+        soundfile = pytest.importorskip("soundfile")
+        soundfile.write(str(path), 3 * tone(20000), 16000, subtype="FLOAT")
+    else:
+        burst = None if kind == "silent" else tone(20000)
+        path = clip(tmp_path / "a.mp4", **({} if burst is None else {"sound": burst, "delay": 0.5}))
+    expected, rows = read_audio(path), audio_rows(path, folder=tmp_path)
+    if kind == "silent":
+        assert expected is None and rows is None
+        return
+    assert rows.shape == expected.shape and rows.dtype == np.float32
+    np.testing.assert_array_equal(rows[:], expected)
+    np.testing.assert_array_equal(rows[100:300], expected[100:300])
+
+
 def test_cut_off_wavs_are_refused(tmp_path):
     pytest.importorskip("av")
     for rate in (16000, 44100):
         write_wav(tmp_path / "a.wav", tone(20000), rate)
         data = (tmp_path / "a.wav").read_bytes()
         (tmp_path / "a.wav").write_bytes(data[: len(data) // 2])
-        with pytest.raises(InputError, match="cut off .*second"):
-            read_audio(tmp_path / "a.wav")
+        for read in (read_audio, audio_rows):
+            with pytest.raises(InputError, match="cut off .*second"):
+                read(tmp_path / "a.wav")
 
 
 def test_a_recording_of_unknown_length_is_read(tmp_path):
@@ -121,6 +147,8 @@ def test_damage_never_raises_anything_else(tmp_path):
         try:
             samples = read_audio(tmp_path / "m.wav")
             assert samples is None or np.isfinite(samples).all()
+            rows = audio_rows(tmp_path / "m.wav")
+            assert rows is None or np.array_equal(rows[:], samples)
         except InputError as error:
             assert str(tmp_path / "m.wav") in str(error)
 
@@ -130,8 +158,9 @@ def test_what_is_no_sound_is_one_line(tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("#EXTM3U\n/etc/passwd")
     for path in [tmp_path / "empty.wav", tmp_path / "text.wav", tmp_path, "http://x/a.wav", ""]:
-        with pytest.raises(InputError):
-            read_audio(path)
+        for read in (read_audio, audio_rows):
+            with pytest.raises(InputError):
+                read(path)
     with pytest.raises(InputError, match="rate"):
         read_audio(tmp_path / "text.wav", rate=0)
 
