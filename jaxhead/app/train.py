@@ -55,6 +55,7 @@ def _train(
         minutes=flags.minutes,
         devices=flags.devices,
         progress=Progress(),
+        assets=_assets(flags),
         **options,
     )
     if flags.replay:
@@ -88,8 +89,13 @@ def _run_many(
         results = registry.load_many(name).train(
             [pathlib.Path(capture) for capture in captures], out, config=config, seed=flags.seed,
             steps=flags.steps, minutes=flags.minutes, devices=flags.devices, progress=Progress(),
+            assets=_assets(flags),
         )  # fmt: skip
         return max(finish(result, out / result.run.path.name) for result in results)
+
+
+def _assets(flags: Any) -> pathlib.Path | None:
+    return None if flags.assets is None else pathlib.Path(flags.assets)
 
 
 def _holds_runs(out: pathlib.Path) -> bool:

@@ -154,6 +154,12 @@ def _train(values: flags.FlagValues) -> None:
         "train nothing: repeat the step that stopped the run and name what was not finite first",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "assets",
+        None,
+        "folder of weights that priors need, see docs/priors.md (also searched: $JAXHEAD_ASSETS)",
+        flag_values=values,
+    )
     _device_flags(values)
     define_cluster_flags(values)
 

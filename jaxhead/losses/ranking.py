@@ -1,4 +1,4 @@
-"""Relative depth: which of two pixels is deeper."""
+"""Relative depth: which of two pixels is deeper, and the pairs for which that is asked."""
 
 import jax
 import jax.numpy as jnp
@@ -18,3 +18,35 @@ def depth_ranking(depth: jax.Array, pairs: jax.Array, order: jax.Array) -> jax.A
     difference = depth[pairs[:, 0]] - depth[pairs[:, 1]]
     order = order.astype(difference.dtype)
     return jnp.where(order == 0, difference**2, jax.nn.softplus(-order * difference))
+
+
+def sample_pairs(key: jax.Array, count: int, pairs: int) -> jax.Array:
+    """Returns int32 [pairs, 2]: numbers i != j of `count` pixels, drawn uniformly.
+
+    Args:
+        key: typed key.
+        count: of pixels, at least 2.
+        pairs: how many.
+    """
+    if count < 2:
+        raise ValueError(f"count is {count}, expected at least 2 pixels")
+    first, second = jax.random.split(key)
+    i = jax.random.randint(first, (pairs,), 0, count)
+    # The other one by how far it lies behind, so that it is never the same.
+    j = (i + jax.random.randint(second, (pairs,), 1, count)) % count
+    return jnp.stack([i, j], axis=-1)
+
+
+def depth_order(reference: jax.Array, pairs: jax.Array, *, tie: jax.Array | float) -> jax.Array:
+    """Returns the order of pairs in a reference depth, as `depth_ranking` takes it.
+
+    Args:
+        reference: depth of P pixels [P], larger is deeper, in any unit.
+        pairs: int [K, 2].
+        tie: differences up to this, in the reference's unit, are none.
+
+    Returns:
+        int32 [K]: +1 where the first of a pair is deeper, -1 where the second is, 0 for a tie.
+    """
+    difference = reference[pairs[:, 0]] - reference[pairs[:, 1]]
+    return jnp.where(jnp.abs(difference) <= tie, 0, jnp.sign(difference)).astype(jnp.int32)

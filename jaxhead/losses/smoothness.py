@@ -40,3 +40,19 @@ def depth_smoothness(depth: jax.Array, image: jax.Array | None = None) -> jax.Ar
         edges = jnp.mean(jnp.abs(jnp.diff(image, axis=axis)), axis=-1)
         total += jnp.mean(jnp.abs(jnp.diff(depth, axis=axis)) * jnp.exp(-edges))
     return total
+
+
+def neighbour_smoothness(
+    depth: jax.Array, beside: jax.Array, colour: jax.Array, colour_beside: jax.Array
+) -> jax.Array:
+    """Returns each |difference| of `depth_smoothness` with an image, for pixels drawn singly.
+
+    Args:
+        depth, beside: [...] at pixels and at their neighbours to the right or below.
+        colour, colour_beside: [..., C] of the image there, in [0, 1].
+
+    Returns:
+        [...] |depth - beside| exp(-mean |colour - colour_beside|).
+    """
+    edges = jnp.mean(jnp.abs(colour - colour_beside), axis=-1)
+    return jnp.abs(depth - beside) * jnp.exp(-edges)

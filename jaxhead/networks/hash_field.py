@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxhead.encodings.frequency import frequency
 from jaxhead.encodings.hash_grid import HashGridConfig, hash_rows, init_table
 from jaxhead.encodings.multi_grid import MultiGridConfig, grid_rows, init_grids
 from jaxhead.encodings.spherical_harmonics import sh
@@ -44,7 +45,8 @@ class FieldSizes(GridSizes, Protocol):
     dtype: compute type of the networks.
 
     It may also have `encoding` ("hash", "dense" or "triplane"), and then `dense_resolution`,
-    `plane_resolution` and `grid_features`; without, points are hashed.
+    `plane_resolution` and `grid_features`; without, points are hashed. And `direction_encoding`
+    ("spherical harmonics" or "frequency") with `direction_bands`; without, harmonics of degree 4.
     """
 
     @property
@@ -105,6 +107,23 @@ def _point_rows(tables, points: jax.Array, encoding: HashGridConfig | MultiGridC
     return grid_rows(tables, points, encoding)
 
 
+def direction_values(config: FieldSizes) -> int:
+    """How many numbers a viewing direction becomes."""
+    bands = _direction_bands(config)
+    return 16 if bands is None else 3 * (2 * bands + 1)
+
+
+def encoded_directions(directions: jax.Array, config: FieldSizes) -> jax.Array:
+    """(n, `direction_values`) of unit directions (n, 3): INSTA's or the patent's."""
+    bands = _direction_bands(config)
+    return sh(directions, degree=4) if bands is None else frequency(directions, bands=bands)
+
+
+def _direction_bands(config: FieldSizes) -> int | None:
+    waves = getattr(config, "direction_encoding", "") == "frequency"
+    return getattr(config, "direction_bands", None) if waves else None
+
+
 def density_net(config: FieldSizes) -> BiasFreeMLP:
     """Hash features and condition -> log density and geometry features."""
     return BiasFreeMLP(
@@ -136,7 +155,7 @@ def init_head(key: jax.Array, config: FieldSizes, components: int) -> Params:
         "tables": grids,
         "density": density_net(config).init(density, jnp.zeros((1, inputs)))["params"],
         "color": color_net(config).init(
-            color, jnp.zeros((1, 16 + config.geometry_features))
+            color, jnp.zeros((1, direction_values(config) + config.geometry_features))
         )["params"],
     }
 
@@ -172,6 +191,8 @@ def head_field(
     geometry = out[1:]
     logits = color_net(config).columns(
         params["color"],
-        jnp.concatenate([sh(directions, degree=4).astype(geometry.dtype).T, geometry]),
+        jnp.concatenate([
+            encoded_directions(directions, config).astype(geometry.dtype).T, geometry
+        ]),
     )
     return jax.nn.sigmoid(logits.astype(jnp.float32)).T, sigma, geometry.T

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhead.losses.smoothness import depth_smoothness, total_variation
+from jaxhead.losses.smoothness import depth_smoothness, neighbour_smoothness, total_variation
 
 
 def test_slow_reference():
@@ -40,3 +40,12 @@ def test_depth_may_jump_where_the_image_does():
     )
     slope = jax.grad(depth_smoothness)(depth, edge)
     assert np.all(np.isfinite(slope))
+
+
+def test_single_neighbours_add_up_to_the_map():
+    random = np.random.default_rng(1)
+    depth, image = random.normal(size=(5, 6)), random.random((5, 6, 3))
+    right = neighbour_smoothness(depth[:, :-1], depth[:, 1:], image[:, :-1], image[:, 1:])
+    below = neighbour_smoothness(depth[:-1], depth[1:], image[:-1], image[1:])
+    expected = depth_smoothness(jnp.asarray(depth), jnp.asarray(image))
+    np.testing.assert_allclose(right.mean() + below.mean(), expected, rtol=1e-6)

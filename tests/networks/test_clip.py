@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from goldens_reader import compare, known_goldens
 from PIL import Image
+from quick_compile import compiled
 
 from jaxhead.files.errors import InputError
 from jaxhead.networks import clip
@@ -31,7 +32,8 @@ def config_of(golden):
 def encoded(golden):
     config, variables = clip.from_state_dict(golden.weights, config_of(golden))
     encoder = clip.ClipImageEncoder(config, precision="highest")
-    return config, jax.jit(encoder.apply)(variables, channels_last(golden.inputs["pixels"]))
+    pixels = channels_last(golden.inputs["pixels"])
+    return config, compiled(encoder.apply, variables, pixels)(variables, pixels)
 
 
 def test_goldens(goldens):
@@ -162,12 +164,13 @@ def test_it_runs_under_jit_vmap_and_grad():
     again = clip.ClipImageEncoder(TINY, precision="highest", remat=True)
     key = jax.random.key(0)
     images = jax.random.uniform(key, (2, 20, 24, 3))
-    variables = jax.jit(encoder.init)(key, jnp.zeros((1, 16, 16, 3)))
+    shapes = jax.eval_shape(encoder.init, key, jnp.zeros((1, 16, 16, 3)))
+    random = np.random.RandomState(0)
+    variables = jax.tree.map(lambda x: random.standard_normal(x.shape).astype("f") / 4, shapes)
 
     def code(image, network=encoder):
         return network.apply(variables, clip.preprocess(image[None], 16)).code[0]
 
-    @jax.jit
     def everything(images):
         gradients = [
             jax.grad(lambda image, n=network: code(image, n)[0])(images[0])
@@ -176,6 +179,7 @@ def test_it_runs_under_jit_vmap_and_grad():
         batch = encoder.apply(variables, clip.preprocess(images, 16)).code
         return batch, jax.vmap(code)(images), *gradients
 
+    everything = compiled(everything, images)
     batch, mapped, gradient, remat = everything(images)
     np.testing.assert_allclose(mapped, batch, atol=1e-5)
     np.testing.assert_allclose(remat, gradient, atol=1e-5)

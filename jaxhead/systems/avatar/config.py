@@ -30,6 +30,8 @@ class FieldConfig:
     pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions
     pose_noise: float = number(0.5, 0.0, 10.0)  # in units of a number's deviation
     direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
+    direction_encoding: str = choice("spherical harmonics", ("spherical harmonics", "frequency"))
+    direction_bands: int = number(4, 1, 10)  # frequencies of the latter, the patent's
     mapping: str = choice(
         "formula", ("formula", "nearest", "scaled", "program", "regions", "none")
     )
@@ -90,8 +92,29 @@ class LossConfig:
     distortion: float = number(0.0005, 0.0, 1e6)  # spread along a ray, per centimetre
     hidden: float = number(0.001, 0.0, 1e6)  # unseen: solid inside the mesh, empty outside it
     idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
+    # Cosine of CLIP's codes; none: 0.1 where its weights are at hand, else 0 (docs/priors.md).
+    semantic: float | None = number(None, 0.0, 1e6)
+    depth_ordinal: float = number(0.0, 0.0, 1e6)  # order of pairs of depths, per centimetre
+    depth_smoothness: float = number(0.0, 0.0, 1e6)  # neighbouring depths, per centimetre
     random_background: float = number(0.2, 0.0, 1.0)  # share of rays over a random colour
     table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables (INSTA)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PriorConfig:
+    """What the priors look at (docs/priors.md); the weights are `loss.semantic` and `loss.depth_*`.
+    """
+
+    every: int = number(32, 1, 1 << 20)  # steps between pictures that CLIP looks at
+    size: int = number(56, 8, 1024)  # side of these pictures in pixels, around the head
+    unseen: float = number(0.5, 0.0, 1.0)  # share of them from a camera that turned
+    turn: float = number(12.0, 0.0, 90.0)  # degrees, deviation of its yaw; of its pitch a half
+    pose: bool = True  # compare [code, pose], the patent's prior vector, not codes alone
+    depth: str = choice("mesh", ("mesh", "capture", "folder", "depth anything"))
+    inverse: bool = False  # in the folder's depth maps, larger is nearer
+    pairs: int = number(64, 1, 1 << 20)  # of rays of a frame whose depths are ordered
+    tie: float = number(0.02, 0.0, 1.0)  # share of a frame's range of depths that is none
+    depth_size: int = number(266, 14, 2048)  # about the shorter side that Depth Anything sees
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +137,7 @@ class AvatarConfig:
     sampling: SamplingConfig = SamplingConfig()
     torso: TorsoConfig = TorsoConfig()
     loss: LossConfig = LossConfig()
+    prior: PriorConfig = PriorConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int = number(6000, 1, 1 << 40)
     loop: LoopConfig = LoopConfig(sample_every=2000)

@@ -18,6 +18,8 @@ from jaxhead.geometry.fusion import materialised
 from jaxhead.heads.model import HeadModel
 from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.depth_maps import DepthMaps
+from jaxhead.systems.avatar.depths import head_shares, with_neighbours
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
     frame_condition,
@@ -28,8 +30,6 @@ from jaxhead.systems.avatar.surface import GeometryCache
 from jaxhead.training.pool import REFRESH_EVERY, frame_order, resident
 from jaxhead.training.system import Feed, Shard
 
-_EVERYWHERE = 8
-"""One head ray in so many is drawn from the whole picture: what floats outside the head is seen."""
 FOCUSED = ("lips", "eyes")
 _RIM = 1.5
 """Pixels around the boxes of eyes and mouth."""
@@ -44,6 +44,7 @@ class PoolFiller:
     geometry: GeometryCache
     slots: int
     rotate_every: int
+    depths: DepthMaps | None = None
     held: np.ndarray = dataclasses.field(init=False)
     order: np.ndarray = dataclasses.field(init=False)
 
@@ -54,7 +55,10 @@ class PoolFiller:
     def empty(self) -> dict[str, np.ndarray]:
         """The pool's arrays before anything is resident."""
         height, width = self.capture.size
-        return {
+        depth = {} if self.depths is None else {
+            "depth": np.zeros((self.slots, height, width), np.uint16)
+        }
+        return depth | {
             "frames": np.zeros((self.slots, height, width, 3), np.uint8),
             "masks": np.zeros((self.slots, height, width, 4), np.uint8),
             "geometry": np.zeros((self.slots, *self.geometry.shape), self.geometry.dtype),
@@ -72,7 +76,8 @@ class PoolFiller:
         changed = np.flatnonzero((wanted >= 0) & (wanted != held))
         if len(changed) == 0:
             return arrays
-        names = ("frames", "masks", "geometry", "boxes", "ids")
+        names = ["frames", "masks", "geometry", "boxes", "ids"]
+        names += ["depth"] if self.depths is not None else []
         arrays = arrays | {name: arrays[name].copy() for name in names}
         for slot in changed:
             frame = int(self.train[self.order[wanted[slot]]])
@@ -80,6 +85,8 @@ class PoolFiller:
             arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
             arrays["geometry"][slot] = self.geometry.get(frame)
             arrays["ids"][slot] = frame
+            if self.depths is not None:
+                arrays["depth"][slot] = self.depths.get(frame)
         self.held = wanted
         return arrays | {"count": np.int32(np.sum(wanted >= 0))}
 
@@ -132,20 +139,23 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
     near = masks[slot, ..., 3]
     height, width = near.shape
     whole = jnp.array([0, 0, width, height], jnp.float32)
-    wide = max(1, sampling.head_rays // _EVERYWHERE)
-    few = min(round(sampling.head_rays * sampling.focus), sampling.head_rays - wide)
+    few, plain, wide = head_shares(config)
     boxes = arrays["focus"][arrays["ids"][slot]]
     pixels = [
         pixels_in_boxes(focus_key, boxes, few, (width, height)),
         draw_pixels(
-            head_key, arrays["boxes"][slot], near, sampling.head_rays - wide - few, True
+            head_key, arrays["boxes"][slot], near, plain, True
         ),
         draw_pixels(wide_key, whole, near, wide, False),
         draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
     ]
+    if config.loss.depth_smoothness > 0:
+        pixels[1] = with_neighbours(pixels[1], (width, height))
     pixels = jnp.concatenate(pixels)
     x, y = pixels[:, 0], pixels[:, 1]
-    return {
+    # Only where a term asks for it: the program of all others stays what it is.
+    depth = {"depth": arrays["depth"][slot, y, x]} if "depth" in arrays else {}
+    return depth | {
         "slot": slot,
         "frame": arrays["ids"][slot],
         "pixels": pixels.astype(jnp.float32) + 0.5,
@@ -158,20 +168,37 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
     }
 
 
+def _looked_at(arrays: dict[str, jax.Array], slot: jax.Array, shard: Shard) -> dict[str, Any]:
+    """What the semantic term takes of the first example of the global batch."""
+    first = shard.indices() == 0
+    return {
+        "first": first.astype(jnp.float32) * (shard.total // shard.count),
+        "picture": arrays["frames"][slot],
+        "box": arrays["boxes"][slot][None],
+    }
+
+
 def make_feed(
     capture: Capture,
     spec: AvatarSpec,
     inputs: dict[str, np.ndarray],
     geometry: GeometryCache,
     config: AvatarConfig,
+    depths: DepthMaps | None = None,
 ) -> Feed:
-    """The feed "rays": `sampling.frames` examples a step, each a frame with its rays."""
+    """The feed "rays": `sampling.frames` examples a step, each a frame with its rays.
+
+    Args:
+      capture, spec, inputs, geometry, config: of the run.
+      depths: reference depths, where `loss.depth_ordinal` wants them.
+    """
     filler = PoolFiller(
         capture=capture,
         train=inputs["train"],
         geometry=geometry,
         slots=min(config.surface.pool, spec.train_frames),
         rotate_every=config.surface.rotate_every,
+        depths=depths,
     )
     arrays = filler.empty() | {
         "focus": focus_boxes(
@@ -193,6 +220,8 @@ def make_feed(
         # Copied as it is: fused with the look-ups that follow, every element of the copy would find
         # out anew which frame it belongs to (180 ns per sample on a CPU instead of 10).
         geometry = materialised(arrays["geometry"][batch["slot"]])
+        if config.loss.semantic:
+            batch |= _looked_at(arrays, batch["slot"][0], shard)
         return batch | {
             "geometry": geometry,
             "head_to_camera": arrays["head_to_camera"][frame],

@@ -40,6 +40,7 @@ def train(
     minutes: float | None = None,
     devices: int | None = None,
     progress: Progress | None = None,
+    assets: pathlib.Path | None = None,
 ) -> tuple[TrainResult, ...]:
     """Trains an avatar of each capture in the run OUT/NAME, or goes on with those that are there.
 
@@ -53,6 +54,7 @@ def train(
       seed: of all runs; None for 0, and for what the runs that exist have.
       steps, minutes, progress: see `training.many.train_many`.
       devices: how many local devices to use, None for all.
+      assets: folder of weights that the priors need.
 
     Raises:
       InputError: names or shapes that do not go together, a run or capture at fault; it names it.
@@ -64,7 +66,10 @@ def train(
         subjects = []
         for run, capture in chosen.items():
             own = [] if capture is None else [capture]
-            opened = opened_recipe(own, run, config, seed or 0, counted=True)
+            opened = opened_recipe(
+                own, run, config, seed or 0, counted=True, assets=assets,
+                say=(progress or Progress()).say,
+            )
             stages, sampler = stack.enter_context(opened)
             subjects.append(Subject(stages, run, sampler))
         local = None if devices is None else jax.local_devices()[:devices]

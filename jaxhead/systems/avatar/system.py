@@ -16,6 +16,7 @@ from jaxhead.rendering import occupancy
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
+from jaxhead.systems.avatar.depths import depth_terms
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
     LENGTH_UNITS,
@@ -25,6 +26,7 @@ from jaxhead.systems.avatar.rays import (
     render_head,
     to_cube,
 )
+from jaxhead.systems.avatar.semantic import ClipPrior, semantic_term
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
@@ -149,8 +151,11 @@ def loss(
         jnp.sum(table**2) for field in params.values() for table in jax.tree.leaves(field["tables"])
     )
     total = total + 0.5 * weights.table_decay * decay
+    depth = depth_terms(out["samples"], batch, frozen["K"], config)
+    total = sum((getattr(weights, name) * term for name, term in depth.items()), start=total)
     terms = {
         "color": color, "head_mask": head, "person_mask": cover, "idle": idle, **shape._asdict(),
+        **depth,
     }
     return total, (terms, variables.state)
 
@@ -224,19 +229,31 @@ def refresh(
 
 
 def build(
-    config: AvatarConfig, spec: AvatarSpec, frozen: dict[str, np.ndarray], feed: Feed | None
+    config: AvatarConfig, spec: AvatarSpec, frozen: dict[str, np.ndarray], feed: Feed | None,
+    clip: ClipPrior | None = None,
 ) -> tuple[Stage, ...]:
     """The recipe: one stage.
 
     Args:
       config: the run's; spec: what depends on the capture; frozen: arrays of `frozen_arrays`.
       feed: of `data.make_feed`, None where nothing is trained (rendering).
+      clip: of `semantic.load_clip`, where `loss.semantic` is above 0 and something is trained.
     """
     arrays = {name: jnp.asarray(value) for name, value in frozen.items()}
+    if clip is not None:
+        arrays["clip"] = jax.tree.map(jnp.asarray, clip.variables)
 
     def update(variables, outputs, batch, key, step):
-        del outputs, key, step
-        return loss(variables, batch, spec=spec, config=config)
+        del outputs, key
+        total, (terms, state) = loss(variables, batch, spec=spec, config=config)
+        if clip is None:
+            return total, (terms, state)
+        semantic = semantic_term(
+            variables.params[PLAYER], variables.state, variables.frozen, batch["rays"], step,
+            size=spec.size, config=config, clip_config=clip.config,
+        )
+        total = total + config.loss.semantic * semantic
+        return total, (terms | {"semantic": semantic}, state)
 
     system = System(
         init=lambda key: init(key, spec, arrays, config),

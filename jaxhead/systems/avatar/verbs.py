@@ -20,8 +20,10 @@ from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_fra
 from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.data import make_feed
+from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
+from jaxhead.systems.avatar.priors import open_priors
 from jaxhead.systems.avatar.requests import Requests, make_requests
 from jaxhead.systems.avatar.surface import (
     GeometryCache,
@@ -57,6 +59,7 @@ def train(
     devices: int | None = None,
     progress: Progress | None = None,
     replay: bool = False,
+    assets: pathlib.Path | None = None,
 ) -> loop.TrainResult | loop.Replayed:
     """Trains an avatar of one capture in the folder `out`, or goes on with the one that is there.
 
@@ -67,13 +70,17 @@ def train(
       seed, steps, minutes, progress: see `training.loop.train`.
       devices: how many local devices to use, None for all.
       replay: instead repeat the step that was not finite, see `training.replay`.
+      assets: folder of weights that the priors need.
 
     Raises:
-      InputError: no or several captures, another capture or configuration than the run's.
+      InputError: no or several captures, another capture or configuration than the run's, weights
+        that a prior needs are missing.
     """
     if len(captures) > 1:
         raise InputError(f"one run trains on one capture, {len(captures)} were given")
-    with opened_recipe(captures, out, config, seed) as (stages, sampler):
+    progress = progress or Progress()
+    opened = opened_recipe(captures, out, config, seed, assets=assets, say=progress.say)
+    with opened as (stages, sampler):
         local = None if devices is None else jax.local_devices()[:devices]
         if replay:
             return loop.replay(stages, out, devices=local, loop=config.loop, progress=progress)
@@ -86,7 +93,8 @@ def train(
 @contextlib.contextmanager
 def opened_recipe(
     captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int,
-    *, counted: bool = False,
+    *, counted: bool = False, assets: pathlib.Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> Iterator[tuple[tuple[Stage, ...], loop.OnSample]]:
     """The recipe of a run, made where there is none yet, and what draws its sample pictures.
 
@@ -94,8 +102,12 @@ def opened_recipe(
       captures, out, config, seed: see `train`.
       counted: whether the volumes may stand beside larger ones: "surface_box" then says how many
         voxels it spans, see `geometry.volume.lookup`.
+      assets: folder of weights that the priors need; say: gets lines for the person.
     """
-    run, capture = _opened(captures, out, config, seed)
+    priors = open_priors(config, out, assets, say)
+    config = priors.config
+    run, capture = _opened(captures, out, config, seed, priors.sources)
+    priors.check(run)
     spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = frozen_arrays(inputs)
     train_ids = inputs["train"]
@@ -104,17 +116,21 @@ def opened_recipe(
         file=out / "geometry.npz", digest=geometry_digest(capture.digest, config, spec),
     )
     try:
-        feed = make_feed(capture, spec, inputs, geometry, config)
+        wanted = config.loss.depth_ordinal > 0
+        depths = DepthMaps(capture, config, assets) if wanted else None
+        feed = make_feed(capture, spec, inputs, geometry, config, depths)
         seen = dict(frozen)
         if counted:
             seen["surface_box"] = np.float32([*frozen["surface_box"], spec.shape[::-1]])
-        yield build(config, spec, seen, feed), _sampler(capture, spec, inputs, frozen, config)
+        stages = build(config, spec, seen, feed, priors.clip)
+        yield stages, _sampler(capture, spec, inputs, frozen, config)
     finally:
         geometry.close()
 
 
 def _opened(
-    captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int
+    captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int,
+    weights: tuple[dict[str, Any], ...] = (),
 ) -> tuple[Run, Capture]:
     if not processes.from_first(lambda: is_run(out)):
         if not captures:
@@ -127,7 +143,7 @@ def _opened(
             source = {"path": str(captures[0].absolute()), "digest": capture.digest}
             create_run(
                 out, system="avatar", config=to_document(config), seed=seed,
-                spec=dataclasses.asdict(spec), sources=(source,), inputs=inputs,
+                spec=dataclasses.asdict(spec), sources=(source, *weights), inputs=inputs,
             )
 
         processes.from_first(create)

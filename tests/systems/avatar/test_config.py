@@ -45,7 +45,7 @@ def test_every_number_has_a_range_around_its_default_and_every_word_a_list():
                 assert value in field.metadata["choices"], field.name
             elif not isinstance(value, bool):
                 low, high = field.metadata["minimum"], field.metadata["maximum"]
-                assert low <= value <= high and low < high, field.name
+                assert (value is None or low <= value <= high) and low < high, field.name
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,22 @@ def test_every_number_has_a_range_around_its_default_and_every_word_a_list():
         ("surface.nearest=tree", "volume, bvh"),
         ("sampling.head_rays=many", "head_rays"),
         ("field.level=4", "levels"),
+        ("field.direction_encoding=fourier", "spherical harmonics, frequency"),
+        ("loss.semantic=-1", "at least 0"),
+        ("prior.depth=guess", "mesh, capture, folder, depth anything"),
     ],
 )
 def test_bad_settings_are_refused_by_name(assignment, words):
     with pytest.raises(ConfigurationError, match=words):
         override(default(), [assignment])
+
+
+def test_runs_from_before_the_priors_keep_their_meaning():
+    document = to_document(default())
+    del document["prior"]
+    del document["field"]["direction_encoding"], document["field"]["direction_bands"]
+    for name in ("semantic", "depth_ordinal", "depth_smoothness"):
+        del document["loss"][name]
+    assert from_document(AvatarConfig, document) == default()
+    assert default().field.direction_encoding == "spherical harmonics"
+    assert default().loss.depth_ordinal == default().loss.depth_smoothness == 0
