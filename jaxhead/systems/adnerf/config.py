@@ -17,8 +17,9 @@ FIELDS = ("nerf", "hash")
 class AudioConfig:
     """What a frame hears."""
 
-    features: str = choice("mel", ("mel", "deepspeech", "hubert"))
+    features: str = choice("mel", ("mel", "deepspeech", "hubert", "esperanto"))
     window: int = number(16, 1, 1024)  # rows of features around a frame
+    scaled: bool = True  # features in deviations over the training frames; published runs: as is
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,9 @@ def default() -> AdnerfConfig:
 
 def published() -> AdnerfConfig:
     """The oddities that the released checkpoints depend on, see `nerf_config.published`."""
-    return AdnerfConfig(nerf=nerf_config.published())
+    return AdnerfConfig(
+        audio=AudioConfig(features="deepspeech", scaled=False), nerf=nerf_config.published()
+    )
 
 
 def small() -> AdnerfConfig:

@@ -7,11 +7,11 @@ head's pose; expression and torso motion are not given to anything that renders.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxhead.audio.windows import check_length
 from jaxhead.captures.format import Capture
 from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
 from jaxhead.captures.sway_predictor import fit_sway_predictor
@@ -22,7 +22,7 @@ from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.adnerf.mouth import mouth_numbers, rest_numbers
 from jaxhead.systems.adnerf.regions import regions_of
 from jaxhead.systems.adnerf.space import space_arrays
-from jaxhead.systems.adnerf.speech import fit_scale, normalised, speech_stream
+from jaxhead.systems.adnerf.speech import Scale, fit_scale, heard_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,9 @@ def prepare(capture: Capture, config: AdnerfConfig) -> tuple[AdnerfSpec, dict[st
         "background": capture.background,
     }
     arrays |= regions_of(capture.landmarks, capture.masks, capture.size)
+    own = getattr(capture, "face_rect", None)
+    if own is not None:
+        arrays["face_rects"] = np.asarray(own, np.int32)
     speech, rate = speech_arrays(capture, config)
     arrays |= speech
     mouth = rest = np.zeros((len(capture), 0), np.float32)
@@ -96,7 +99,7 @@ def prepare(capture: Capture, config: AdnerfConfig) -> tuple[AdnerfSpec, dict[st
 def speech_arrays(
     capture: Capture, config: AdnerfConfig
 ) -> tuple[dict[str, np.ndarray], float]:
-    """{"speech" (N, W) normalised rows, "speech_beyond" (W,), "speech_mean", "speech_deviation"}.
+    """{"speech" (N, W) scaled rows, "speech_beyond" (W,), "speech_scale/..." of `speech.Scale`}.
 
     Returns:
       The arrays and the rows per second.
@@ -104,22 +107,17 @@ def speech_arrays(
     Raises:
       InputError: the capture is silent.
     """
-    samples = capture.audio()
-    if samples is None or not len(samples):
-        raise InputError(f"{capture.path}: has no sound, expected the speech of its frames")
-    what = str(capture.path)
-    check_length(
-        len(samples) / capture.audio_rate, frames=len(capture), fps=capture.fps, what=what
-    )
-    stream = speech_stream(samples, capture.audio_rate, config.audio)
-    rows = np.concatenate(list(stream.blocks))
-    mean, deviation = fit_scale(rows, stream.rate, capture.fps, capture.train)
-    return {
-        "speech": normalised(rows, mean, deviation),
-        "speech_beyond": normalised(stream.beyond, mean, deviation),
-        "speech_mean": mean,
-        "speech_deviation": deviation,
-    }, stream.rate
+    heard = heard_by(capture, config.audio)
+    scale = Scale.identity(heard.rows.shape[1])
+    if config.audio.scaled:
+        scale = fit_scale(heard.rows, heard.rate, capture.fps, capture.train)
+    arrays = {"speech": scale(heard.rows), "speech_beyond": scale(heard.beyond)}
+    return arrays | {f"speech_scale/{k}": v for k, v in scale._asdict().items()}, heard.rate
+
+
+def speech_scale(inputs: Mapping[str, np.ndarray]) -> Scale:
+    """The scale that `speech_arrays` stored."""
+    return Scale(*(inputs[f"speech_scale/{name}"] for name in Scale._fields))
 
 
 def motion_arrays(capture: Capture, config: AdnerfConfig) -> dict[str, np.ndarray]:

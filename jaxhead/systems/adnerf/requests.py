@@ -21,8 +21,8 @@ from jaxhead.files.sound import read_audio
 from jaxhead.rendering.playing import back_and_forth, split_ids, transferred_poses
 from jaxhead.rendering.requests import RenderOptions, background_pixels
 from jaxhead.systems.adnerf.config import AudioConfig
-from jaxhead.systems.adnerf.inputs import AdnerfSpec, pose_numbers, torso_numbers
-from jaxhead.systems.adnerf.speech import Speech, speech_stream
+from jaxhead.systems.adnerf.inputs import AdnerfSpec, pose_numbers, speech_scale, torso_numbers
+from jaxhead.systems.adnerf.speech import Speech
 
 MOST_DEVIATIONS = 3.0
 """Poses beyond so many deviations of the training frames are held there."""
@@ -127,8 +127,7 @@ def own_speech(spec: AdnerfSpec, inputs: dict[str, np.ndarray]) -> Speech:
 
 def speech_of(samples: np.ndarray, inputs: dict[str, Any], audio: AudioConfig) -> Speech:
     """The speech of another sound (S,) at 16 kHz, on the scale of the run's training frames."""
-    stream = speech_stream(samples, RATE, audio)
-    return Speech(stream, inputs["speech_mean"], inputs["speech_deviation"])
+    return Speech(samples, audio, speech_scale(inputs))
 
 
 def _driving(path: str, inputs: dict[str, Any], audio: AudioConfig):

@@ -5,14 +5,16 @@ Fitted on training frames only: what a held-out frame sounds like changes no num
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxhead.audio.features import extractor
+from jaxhead.audio.streams import gathered
 from jaxhead.audio.waveforms import mono
-from jaxhead.audio.windows import BEFORE, frame_windows
+from jaxhead.audio.windows import BEFORE, check_length, frame_windows
+from jaxhead.captures.format import Capture
+from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
 from jaxhead.systems.adnerf.config import AudioConfig
 
@@ -20,60 +22,118 @@ MOST_DEVIATIONS = 4.0
 """Features farther from the training frames' mean are held there: digital silence, a loud click."""
 
 
-class SpeechStream(NamedTuple):
-    """Rows of features in the making, see `audio.streams.FeatureStream` and `Extractor`."""
+class Scale(NamedTuple):
+    """What puts features on a common scale.
 
-    count: int
+    Attributes:
+      mean, deviation: (W,) float32; limit: () float32, in deviations.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    limit: np.ndarray
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(..., W) float32 rows in deviations from the mean, held within the limit."""
+        scaled = (rows - self.mean) / self.deviation
+        return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
+
+    @classmethod
+    def identity(cls, width: int) -> Scale:
+        """Leaves rows as they are, as published networks want them."""
+        zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
+        return cls(zeros, ones, np.float32(np.inf))
+
+
+class Heard(NamedTuple):
+    """What a capture sounds like: rows (N, W) float32, not scaled; rows per second; (W,) beyond."""
+
+    rows: np.ndarray
     rate: float
     beyond: np.ndarray
-    blocks: Iterator[np.ndarray]
 
 
-def speech_stream(samples: np.ndarray | RowFile, rate: int, config: AudioConfig) -> SpeechStream:
-    """The features of a sound that a run with this configuration hears, not normalised."""
+def heard_by(capture: Capture, config: AudioConfig) -> Heard:
+    """The features of a capture: those that came with it under that name, else of its sound.
+
+    Raises:
+      InputError: it has neither.
+    """
+    stored = capture.audio_features() if hasattr(capture, "audio_features") else {}
+    if config.features in stored:
+        return rows_of_windows(stored[config.features], float(capture.fps))
+    samples = capture.audio()
+    if samples is None or not len(samples):
+        also = f" and no features {config.features!r}" if stored else ""
+        raise InputError(f"{capture.path}: has no sound{also}, expected the speech of its frames")
+    check_length(
+        len(samples) / capture.audio_rate, frames=len(capture), fps=capture.fps,
+        what=str(capture.path),
+    )  # fmt: skip
     found = extractor(config.features)
-    stream = found.stream(mono(samples, rate))
-    return SpeechStream(stream.count, found.rate, found.beyond, stream.blocks)
+    stream = found.stream(mono(samples, capture.audio_rate, what=str(capture.path)))
+    return Heard(gathered(stream, len(found.beyond)), float(found.rate), found.beyond)
 
 
-def fit_scale(
-    rows: np.ndarray, rate: float, fps: float, train: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (W,) of the rows (N, W) that the training frames begin and end with."""
+def rows_of_windows(windows: np.ndarray, fps: float) -> Heard:
+    """Rows in time from windows per frame: AD-NeRF's (N, 16, 29), ER-NeRF's (N, 2, 1024), (N, W).
+
+    The middle two rows of a window are those of its frame; frames without one more have one row.
+    """
+    if windows.ndim == 2 or windows.shape[1] == 1:
+        rows, rate = windows.reshape(len(windows), -1), fps
+    else:
+        middle = windows.shape[1] // 2
+        # Of two rows both are the frame's; of sixteen it begins at the ninth.
+        first = 0 if windows.shape[1] == 2 else middle
+        rows, rate = windows[:, first : first + 2].reshape(-1, windows.shape[-1]), 2 * fps
+    return Heard(rows.astype(np.float32), rate, np.zeros(rows.shape[-1], np.float32))
+
+
+def fit_scale(rows: np.ndarray, rate: float, fps: float, train: np.ndarray) -> Scale:
+    """The scale of the rows (N, W) that the training frames begin and end with."""
     per_frame = rate / fps
-    first = np.floor(train * per_frame).astype(int)
-    last = np.ceil((train + 1) * per_frame).astype(int)
     used = np.zeros(len(rows), bool)
-    for start, stop in zip(first, last):
-        used[start:stop] = True
+    for frame in train:
+        used[int(np.floor(frame * per_frame)) : int(np.ceil((frame + 1) * per_frame))] = True
     chosen = rows[used] if used.any() else rows
-    mean = chosen.mean(0) if len(chosen) else np.zeros(rows.shape[1])
-    deviation = chosen.std(0) if len(chosen) else np.ones(rows.shape[1])
+    if not len(chosen):
+        return Scale.identity(rows.shape[1])
+    deviation = chosen.std(0)
     # A feature that never moved says nothing, whatever it does later.
-    return mean.astype(np.float32), np.where(deviation > 1e-5, deviation, np.inf).astype(np.float32)
-
-
-def normalised(rows: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(..., W) float32 rows in deviations from the mean, held within `MOST_DEVIATIONS`."""
-    return np.clip((rows - mean) / deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
+    deviation = np.where(deviation > 1e-5, deviation, np.inf)
+    return Scale(
+        chosen.mean(0).astype(np.float32), deviation.astype(np.float32),
+        np.float32(MOST_DEVIATIONS),
+    )  # fmt: skip
 
 
 class Speech:
-    """Normalised rows of a sound in a file, and the windows of a frame and its neighbours.
+    """Scaled rows of a sound in a file, and the windows of a frame and its neighbours.
 
     Memory does not grow with the sound: rows go to disk as they are made.
     """
 
-    def __init__(self, stream: SpeechStream, mean: np.ndarray, deviation: np.ndarray):
-        self.rate = stream.rate
-        self.beyond = normalised(stream.beyond, mean, deviation)
-        self.rows: RowFile | np.ndarray = RowFile(None, (len(mean),))
-        for block in stream.blocks:
-            self.rows.append(normalised(block, mean, deviation))
+    def __init__(self, samples: np.ndarray | RowFile, config: AudioConfig, scale: Scale):
+        """Listens to samples (S,) at 16 kHz.
+
+        Raises:
+          InputError: weights of the features' network are missing, or were not trained with.
+        """
+        found = extractor(config.features)
+        if len(found.beyond) != len(scale.mean):
+            raise InputError(
+                f"audio.features={config.features}: {len(found.beyond)} numbers per row, the run "
+                f"was trained on {len(scale.mean)}"
+            )
+        self.rate, self.beyond = float(found.rate), scale(found.beyond)
+        self.rows: RowFile | np.ndarray = RowFile(None, (len(scale.mean),))
+        for block in found.stream(samples).blocks:
+            self.rows.append(scale(block))
 
     @classmethod
     def of_rows(cls, rows: np.ndarray, rate: float, beyond: np.ndarray) -> Speech:
-        """Speech whose normalised rows (N, W) are in memory."""
+        """Speech whose scaled rows (N, W) are in memory."""
         speech = cls.__new__(cls)
         speech.rows, speech.rate, speech.beyond = rows, rate, beyond
         return speech
