@@ -1,8 +1,8 @@
-"""The table of options in docs/avatar.md, made from the configuration itself.
+"""The tables of options in docs/avatar.md and docs/adnerf.md, made from the configurations.
 
     python -m experiments.options_table
 
-Rewrites what stands between the two markers of the document.
+Rewrites what stands between the two markers of each document.
 """
 
 from __future__ import annotations
@@ -12,30 +12,34 @@ import inspect
 import pathlib
 import re
 import sys
+from typing import Any
 
 from experiments.benchmarks.flags import run_module
 from jaxhead.app.flags import Arguments
 from jaxhead.files.atomic import write_text
+from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.avatar.config import AvatarConfig
 
-DOCUMENT = pathlib.Path(__file__).parent.parent / "docs" / "avatar.md"
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+DOCUMENTS = {DOCS / "avatar.md": AvatarConfig, DOCS / "adnerf.md": AdnerfConfig}
 MARKERS = ("<!-- options: python -m experiments.options_table -->", "<!-- end of options -->")
 
 
-def table() -> str:
-    """Markdown: name for `--set`, default, accepted values, meaning."""
-    lines = ["| `--set` | default | accepted | |", "|---|---|---|---|"]
-    for part in dataclasses.fields(AvatarConfig):
-        default = part.default
+def table(kind: type) -> str:
+    """Markdown: name for `--set`, default, accepted values, meaning, of a configuration's class."""
+    head = ["| `--set` | default | accepted | |", "|---|---|---|---|"]
+    return "\n".join(head + _lines(kind(), ""))
+
+
+def _lines(config: Any, at: str) -> list[str]:
+    says, lines = comments(type(config)), []
+    for field in dataclasses.fields(config):
+        default = getattr(config, field.name)
         if dataclasses.is_dataclass(default):
-            says = comments(type(default))
-            lines += [
-                _line(f"{part.name}.{field.name}", field, getattr(default, field.name), says)
-                for field in dataclasses.fields(default)
-            ]
+            lines += _lines(default, f"{at}{field.name}.")
         else:
-            lines.append(_line(part.name, part, default, comments(AvatarConfig)))
-    return "\n".join(lines)
+            lines.append(_line(f"{at}{field.name}", field, default, says))
+    return lines
 
 
 def comments(kind: type) -> dict[str, str]:
@@ -59,17 +63,18 @@ def _line(name: str, field: dataclasses.Field, default: object, says: dict[str, 
     return f"| `{name}` | {default} | {accepted} | {says.get(field.name, '')} |"
 
 
-def rewritten(text: str) -> str:
-    """The document's text with the table of now."""
+def rewritten(text: str, kind: type) -> str:
+    """A document's text with the table of now."""
     before, rest = text.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    return f"{before}{MARKERS[0]}\n{table()}\n{MARKERS[1]}{after}"
+    return f"{before}{MARKERS[0]}\n{table(kind)}\n{MARKERS[1]}{after}"
 
 
 def run(arguments: Arguments) -> int:
-    """Rewrites the document."""
+    """Rewrites the documents."""
     del arguments
-    write_text(DOCUMENT, rewritten(DOCUMENT.read_text(encoding="utf-8")))
+    for document, kind in DOCUMENTS.items():
+        write_text(document, rewritten(document.read_text(encoding="utf-8"), kind))
     return 0
 
 

@@ -25,6 +25,9 @@ _FROZEN = (
 )  # fmt: skip
 
 
+_picture = jax.jit(predict, static_argnames=("size", "rest", "config"))
+
+
 def frozen_arrays(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays that are arguments of the step and of rendering."""
     return {name: inputs[name] for name in _FROZEN}
@@ -42,19 +45,15 @@ def renderer(
     variables: Variables, spec: AdnerfSpec, inputs: dict[str, np.ndarray], config: AdnerfConfig,
     size: tuple[int, int],
 ) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Array]]:
-    """A function from a request to the picture of `predict`, compiled once."""
+    """A function from a request to the picture of `predict`, compiled once per size."""
     params, state = variables.params[PLAYER], variables.state
     frozen = {name: jnp.asarray(value) for name, value in frozen_arrays(inputs).items()}
 
-    @jax.jit
-    def picture(params, state, frozen, request):
-        return predict(
-            params, state, frozen, request, size=size, rest=spec.rest, config=config.hash
-        )
-
     def render(request: dict[str, np.ndarray]) -> dict[str, Any]:
         arrays = {name: jnp.asarray(value, jnp.float32) for name, value in request.items()}
-        return picture(params, state, frozen, arrays)
+        return _picture(
+            params, state, frozen, arrays, size=size, rest=spec.rest, config=config.hash
+        )
 
     return render
 
