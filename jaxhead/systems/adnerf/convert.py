@@ -16,23 +16,18 @@ from jaxhead.files.errors import InputError
 from jaxhead.files.torch_files import read_torch
 from jaxhead.systems.adnerf import checkpoint as published
 from jaxhead.systems.adnerf.config import PRESETS, AdnerfConfig
-from jaxhead.systems.adnerf.inputs import AdnerfSpec
+from jaxhead.systems.adnerf.inputs import AdnerfSpec, prepare
 from jaxhead.systems.adnerf.nerf_config import NerfConfig
 from jaxhead.systems.adnerf.nerf_feed import depth_bounds
 from jaxhead.systems.adnerf.nerf_model import HEAD, TORSO
 from jaxhead.systems.adnerf.nerf_stages import ATTENTION
 from jaxhead.systems.adnerf.nerf_verbs import stages as recipe
-from jaxhead.systems.adnerf.regions import regions_of
 from jaxhead.training.checkpoint_writer import Checkpoints
 from jaxhead.training.configuration import to_document
 from jaxhead.training.restoring import checkpoint_folder
 from jaxhead.training.runs import create_run, load_run
 from jaxhead.training.state import TrainState, create_state
 from jaxhead.training.system import Stage
-
-ROWS = 16
-"""Rows of a window of AD-NeRF's audio features, at `RATE` per second."""
-RATE = 50.0
 
 
 def convert(
@@ -72,7 +67,7 @@ def convert(
     base = PRESETS["published"]()
     audio = dataclasses.replace(base.audio, features=name, window=windows.shape[1])
     whole = dataclasses.replace(base, audio=audio, nerf=nerf)
-    spec, inputs = _inputs(loaded, windows)
+    spec, inputs = prepare(loaded, whole)
     source = {"path": str(capture.absolute()), "digest": loaded.digest}
     with new_folder(out) as folder:
         create_run(
@@ -133,30 +128,6 @@ def _lengths(
         steps = max(head.steps, config.smooth_from + 1)
         config = dataclasses.replace(config, torso_steps=max(config.torso_steps, body.steps))
     return dataclasses.replace(config, head_steps=steps)
-
-
-def _inputs(capture: Capture, windows: np.ndarray) -> tuple[AdnerfSpec, dict[str, np.ndarray]]:
-    """The arrays of the run. A window's middle rows are those of its own frame."""
-    middle, per_frame = windows.shape[1] // 2, round(RATE / capture.fps)
-    rows = windows[:, middle : middle + per_frame].reshape(-1, windows.shape[2])
-    width = rows.shape[1]
-    spec = AdnerfSpec(
-        frames=len(capture), train_frames=len(capture.train),
-        size=(int(capture.size[0]), int(capture.size[1])), fps=float(capture.fps), width=width,
-        rate=RATE,
-    )  # fmt: skip
-    return spec, {
-        "K": capture.K,
-        "head_to_camera": capture.head_to_camera,
-        "status": capture.status,
-        "train": capture.train,
-        "test": capture.test,
-        "background": capture.background,
-        "speech": rows.astype(np.float32),
-        "speech_beyond": np.zeros(width, np.float32),
-        "speech_mean": np.zeros(width, np.float32),
-        "speech_deviation": np.ones(width, np.float32),
-    } | regions_of(capture.landmarks, capture.masks, capture.size)
 
 
 def _write(

@@ -58,20 +58,24 @@ def rest_numbers(capture: Capture, mouth: np.ndarray, dims: int) -> np.ndarray:
         return numbers
     scores = scores - scores.mean(0)
     known = np.asarray(mouth[train], np.float64)
-    # As ridge regression, so that a clip of few frames keeps something.
-    gram = known.T @ known + 0.01 * len(train) * np.eye(known.shape[1])
-    components, _ = _components(scores - known @ np.linalg.solve(gram, known.T @ scores), dims)
+    told = known @ np.linalg.lstsq(known, scores, rcond=None)[0]
+    # What is left where the mouth tells everything is rounding, which must not become a component.
+    components, _ = _components(scores - told, dims, least=0.03 * float(scores.std(0).max()))
     numbers = np.zeros((len(capture), components.shape[1]), np.float32)
     held = components - np.median(components, 0)
     numbers[train] = np.clip(held, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     return numbers
 
 
-def _components(rows: np.ndarray, dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whitened principal components (n, k) of centred rows, and their deviations (k,) float32."""
+def _components(
+    rows: np.ndarray, dims: int, *, least: float = 1e-6
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whitened principal components (n, k) of centred rows, and their deviations (k,) float32.
+
+    Those that deviate by less than `least` or a hundredth of the first are noise and left out.
+    """
     _, deviation, directions = np.linalg.svd(rows, full_matrices=False)
     deviation = deviation / np.sqrt(max(1, len(rows) - 1))
-    # Less than a hundredth of the largest is noise of the measurement.
-    keep = min(dims, int(np.sum(deviation > max(1e-6, 1e-2 * deviation[0])))) if len(rows) else 0
+    keep = min(dims, int(np.sum(deviation > max(least, 1e-2 * deviation[0])))) if len(rows) else 0
     scale = deviation[:keep]
     return rows @ directions[:keep].T / scale, scale.astype(np.float32)

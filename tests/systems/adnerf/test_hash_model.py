@@ -14,7 +14,7 @@ from tests.systems.adnerf.conftest import FAST
 
 def test_speech_counts_at_the_mouth_and_the_pose_away_from_the_face():
     config = FAST.hash
-    condition = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3 + 2 + POSE)), jnp.float32)
+    condition = np.random.default_rng(0).standard_normal((2, 3 + 2 + POSE), np.float32)
     shares = jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.5, 0.25]])
     placed = jax.jit(lambda c, s: model.condition_by_place(c, s, config=config))(condition, shares)
     for sample, (expression, speech) in enumerate(np.asarray(shares)):
