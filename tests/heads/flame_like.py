@@ -215,8 +215,10 @@ def _embed(points: np.ndarray, faces: np.ndarray, targets: np.ndarray) -> tuple:
     return index, np.tile([0.5, 0.3, 0.2], (len(index), 1))
 
 
-def embeddings(model: dict[str, np.ndarray], *, eyes: bool = True) -> dict[str, np.ndarray]:
-    """The six arrays of landmark_embedding.npy, with or without irises."""
+@functools.cache
+def embeddings(*, eyes: bool = True) -> dict[str, np.ndarray]:
+    """The six arrays of landmark_embedding.npy, with or without irises; seeds change no mesh."""
+    model = flame_like()
     points, faces = 100 * np.asarray(model["v_template"]), model["f"].astype(np.int64)
     skin = faces[(faces < 3931).all(1)]
     index, weights = _embed(points, skin, landmarks_cm()[:68])
@@ -291,7 +293,7 @@ def write_flame(
     path.write_bytes(python2.dumps(content))
     if not beside:
         return path
-    arrays = embeddings(model, eyes=eyes)
+    arrays = embeddings(eyes=eyes)
     embedded = dict(arrays)
     for key in ("dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords"):
         embedded[key] = tensor_in_pickle(arrays[key])

@@ -42,7 +42,7 @@ def test_a_model_of_full_size_is_read_with_all_that_lies_beside_it(flame):
     assert (len(model.template), len(model.faces)) == (5023, 9976)
     assert model.skeleton.parents == (-1, 0, 1, 1, 1)
     assert model.expression_names[0] == "flame_expression_000"
-    embedded = flame_like.embeddings(expected)
+    embedded = flame_like.embeddings()
     np.testing.assert_array_equal(model.landmark_faces, embedded["full_lmk_faces_idx"][0])
     np.testing.assert_array_equal(flame.inner.faces, embedded["static_lmk_faces_idx"])
     np.testing.assert_array_equal(flame.contour.faces, embedded["dynamic_lmk_faces_idx"])

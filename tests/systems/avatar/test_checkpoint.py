@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from files import torch_pickles
 
-from jaxhead.encodings.hash_grid import HashGridConfig, hash_encode, level_table
+from jaxhead.encodings.hash_grid import HashGridConfig, level_table
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.checkpoint import head_to_insta, read_insta
 from jaxhead.systems.avatar.model import head_field
@@ -69,20 +69,11 @@ def test_a_checkpoint_of_the_published_size_is_read_and_rendered(tmp_path):
     np.testing.assert_array_equal(
         np.asarray(found.params["tables"][-1]).T, state["encoder.embeddings"][last.offset :]
     )
-    zeros = np.zeros((2, 3), np.float32)
-
-    @jax.jit
-    def call(params, x, d, condition):
-        encoded = hash_encode(params["tables"], x, PUBLISHED)
-        return head_field(params, x, d, condition, config=field, grid=found.grid), encoded
-
-    directions, ones = np.eye(3, dtype=np.float32)[:2], np.ones((16, 2), np.float32)
-    (color, sigma, geometry), encoded = call(found.params, zeros, directions, ones)
-    assert color.shape == (2, 3) and geometry.shape == (2, 15) and np.isfinite(sigma).all()
-    # At a corner of the cube the first level is the mean of the eight entries there.
-    corners = [x + 17 * y + 289 * z for z in (0, 1) for y in (0, 1) for x in (0, 1)]
-    expected = state["encoder.embeddings"][corners].mean(0)
-    np.testing.assert_allclose(encoded[0, :8], expected, atol=1e-6)
+    call = jax.jit(lambda p, x, d, c: head_field(p, x, d, c, config=field, grid=found.grid))
+    points, directions = np.zeros((2, 3), np.float32), np.eye(3, dtype=np.float32)[:2]
+    color, sigma, geometry = call(found.params, points, directions, np.ones((16, 2), np.float32))
+    assert color.shape == (2, 3) and geometry.shape == (2, 15)
+    assert np.isfinite(sigma).all() and np.ptp(color) > 0
 
 
 def test_averages_are_what_the_port_renders_with(tmp_path):
