@@ -33,7 +33,7 @@ def run(path: str, flags: FlagValues) -> int:
     if form and flags.export:
         raise UsageError("--from imports and --export exports: give one of them")
     others = ["check", "jobs", "ray", *([] if form else ["size", "fps", "head"])]
-    if form != "vhap" and "head" not in others:
+    if form in ("radnerf", "adnerf", "nerface"):
         others.append("head")
     for name in others:
         if flags[name].present:

@@ -69,8 +69,8 @@ def _capture(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "head",
         None,
-        "with --from vhap, which stores parameters instead of meshes: flame:PATH of the head model "
-        "that they are for",
+        "of an import with meshes, flame:PATH of their head model: makes those of vhap, which "
+        "stores parameters; names regions and landmarks of the others",
         flag_values=values,
     )
     flags.DEFINE_bool(

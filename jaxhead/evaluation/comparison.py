@@ -27,13 +27,40 @@ class Truth:
     def regions(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the person mask and the face mask of a frame, both (H,W) bool."""
         person = self.capture.masks(frame)[..., 0] >= 128
-        return person, face_mask(self.capture.landmarks[frame], self.capture.size)
+        return person, face_mask(face_points(self.capture, frame), self.capture.size)
 
     def face(self, frame: int) -> FaceReading | None:
         """Returns what the landmark model sees in the true picture."""
         if frame not in self._faces and self.read_face is not None:
             self._faces[frame] = self.read_face(self.capture.frame(frame))
         return self._faces.get(frame)
+
+
+def face_points(capture: Capture, frame: int) -> np.ndarray:
+    """Returns (L,2) points in pixels whose hull is the face.
+
+    Landmarks; without them, as in imported captures, the mesh's face, else the corners of the face
+    rectangle, else nothing (0,2).
+
+    Args:
+        capture: of any kind.
+        frame: its number.
+    """
+    if capture.landmarks.shape[1]:
+        return capture.landmarks[frame]
+    names = capture.head.region_names
+    wanted = [names.index(name) for name in ("face", "lips", "eyes") if name in names]
+    face = np.isin(np.asarray(capture.head.regions), wanted)
+    if face.any():
+        points = capture.vertices[frame][face]
+        pose = capture.head_to_camera[frame]
+        camera = points @ pose[:3, :3].T + pose[:3, 3]
+        pixels = camera[:, :2] / np.maximum(camera[:, 2:], 1e-6)
+        return pixels * capture.K[[0, 1], [0, 1]] + capture.K[:2, 2]
+    if capture.face_rect is None:
+        return np.zeros((0, 2))
+    x, y, width, height = capture.face_rect[frame]
+    return np.array([[x, y], [x + width, y], [x, y + height], [x + width, y + height]])
 
 
 def score_pictures(

@@ -59,7 +59,7 @@ def test_export_of_a_capture_without_a_mesh(folder, capsys):
         (["--from", "insta"], "--out is missing"),
         (["--from", "insta", "--out", "c", "--check"], "--check has nothing to do with --from"),
         (["--export", "insta", "--out", "c", "--size", "64"], "--size has nothing to do"),
-        (["--from", "insta", "--out", "c", "--head", "flame:a"], "--head has nothing to do"),
+        (["--from", "nerface", "--out", "c", "--head", "flame:a"], "--head has nothing to do"),
         (["--from", "isnta", "--out", "c"], "insta"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from jaxhead.captures.importers.labels import labelled
 from jaxhead.files.mesh_files import MeshFile
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import REGIONS, HeadModel
@@ -185,12 +186,12 @@ class RegionVotes:
 
 def finished_head(
     sequence: MeshSequence, coefficients: np.ndarray, names: tuple[str, ...], train: np.ndarray,
-    votes: RegionVotes | None, *, name: str,
+    votes: RegionVotes | None, *, name: str, labels: str | None,
 ) -> tuple[HeadModel, RowFile, list[str]]:  # fmt: skip
     """The head model of a mesh sequence, its meshes, and what to tell of both.
 
-    Args: see `fitted_head`; regions come from `votes` where there are any, else from
-    `likely_regions`.
+    Args: see `fitted_head`; regions and landmarks come from the model that `labels` names
+    ("kind:path"), else regions from `votes` where there are any, else from `likely_regions`.
     """
     canonical = MeshFile(sequence.template, sequence.faces)
     regions, human = likely_regions(canonical.vertices)
@@ -202,9 +203,11 @@ def finished_head(
     head, error = fitted_head(
         canonical, sequence.vertices, coefficients, train, names, regions, name=name
     )
+    how = f"its regions (face, lips, hair ...): {how}"
+    if labels is not None:
+        head, how = labelled(head, labels)
     return head, sequence.vertices, [
-        f"mesh: {len(canonical.vertices)} vertices, {len(canonical.faces)} faces; its regions "
-        f"(face, lips, hair ...): {how}",
+        f"mesh: {len(canonical.vertices)} vertices, {len(canonical.faces)} faces; {how}",
         f"expression: {coefficients.shape[1]} coefficients; the displacements fitted to them are "
         f"{1000 * error:.2f} mm (root mean square) from the training meshes",
     ]

@@ -50,7 +50,8 @@ def import_capture(
       out: the capture folder to make.
       size: stored side in pixels, for square pictures; None keeps theirs.
       fps: frames per second of the source.
-      head: "kind:path" of a statistical head model, for formats that store its parameters only.
+      head: "kind:path" of a statistical head model: makes the meshes where its parameters are
+        stored, names regions and landmarks of meshes that have its vertices.
       assets: folder of third-party models.
       progress: called as progress(stage, frames done, frames in all).
       overwrite: replace an existing folder.

@@ -13,6 +13,7 @@ from jaxhead.captures.importers.heads import (
     finished_head,
     flame_names,
 )
+from jaxhead.captures.importers.labels import projected_landmarks
 from jaxhead.captures.importers.pictures import (
     WHITE,
     over,
@@ -82,10 +83,11 @@ def read(folder: pathlib.Path, options: Options) -> Source:
         background=np.full((*size, 3), WHITE, np.uint8),
         status=np.zeros(len(frames), np.uint8),
         split=split,
-        found=[*notes, *told, *_told(files)],
+        found=[*notes, *told, *_told(files, bool(len(head.landmark_faces)))],
         convention={"axes": "opencv", "pixel_centre": 0.5},
         vertices=vertices,
         head=head,
+        landmarks=projected_landmarks(head, vertices, K, poses),
         extra=extra,
     )
 
@@ -161,15 +163,18 @@ def _head(
         votes = RegionVotes(sequence.faces, len(sequence.template), CLASSES)
         for index in train[:: max(1, len(train) // _STUDIED)]:
             votes.add(pictures.parsing(index), sequence.vertices[int(index)], K, poses[index])
-    return finished_head(sequence, coefficients, names, train, votes, name="insta")
+    return finished_head(
+        sequence, coefficients, names, train, votes, name="insta", labels=options.head
+    )
 
 
-def _told(files: list[dict[str, pathlib.Path]]) -> list[str]:
+def _told(files: list[dict[str, pathlib.Path]], landmarks: bool) -> list[str]:
     has = {"exp": "expression coefficients", "depth": "depth", "seg_mask": "parsed classes"}
     missing = [what for name, what in has.items() if name not in files[0]]
     return [
         "the cut-outs lie over white; there is no background and, where clothes were cut off, no "
         "torso",
         *([f"missing, and left out: {', '.join(missing)}"] if missing else []),
-        "landmarks, torso motion, sway and sound: there are none in this format",
+        f"{'' if landmarks else 'landmarks, '}torso motion, sway and sound: there are none in this "
+        "format",
     ]

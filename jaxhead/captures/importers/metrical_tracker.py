@@ -11,6 +11,7 @@ from jaxhead.captures.format import split_frames
 from jaxhead.captures.importers.cameras import from_world_to_camera, pinhole
 from jaxhead.captures.importers.documents import find_picture
 from jaxhead.captures.importers.heads import finished_head, flame_names
+from jaxhead.captures.importers.labels import projected_landmarks
 from jaxhead.captures.importers.people import BodyParts, Segmenter
 from jaxhead.captures.importers.pictures import read_depth, read_sized, stated_size
 from jaxhead.captures.importers.source import Options, Picture, Source
@@ -45,7 +46,7 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     meshes = [folder / "mesh" / f"{frame.path.stem}.ply" for frame in frames]
     head, vertices, told = finished_head(
         options.meshes(meshes, folder / "canonical.obj"), coefficients, names, train, None,
-        name="metrical-tracker",
+        name="metrical-tracker", labels=options.head,
     )  # fmt: skip
     poses = np.stack([frame.pose for frame in frames])
     parts = BodyParts(head, K)
@@ -76,11 +77,13 @@ def read(folder: pathlib.Path, options: Options) -> Source:
             "masks: missing; the person by a model, head and torso by the mesh and their colours",
             f"depth: {'as tracked' if pictures.has_depth else 'missing'}",
             "no split is given: the last 20 % are held out",
-            "landmarks, torso motion, sway and sound: there are none in this format",
+            f"{'' if len(head.landmark_faces) else 'landmarks, '}torso motion, sway and sound: "
+            "there are none in this format",
         ],
         convention={"axes": "opencv", "pixel_centre": 0.5},
         vertices=vertices,
         head=head,
+        landmarks=projected_landmarks(head, vertices, K, poses),
         extra={"depth_unit": _DEPTH_UNIT} if pictures.has_depth else {},
     )
 

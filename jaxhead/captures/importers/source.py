@@ -87,7 +87,8 @@ class Options:
 
     Attributes:
       fps: frames a second of the source, which no format states.
-      head: a statistical head model's file, "kind:path", for formats that store its parameters.
+      head: a statistical head model's file, "kind:path": makes the meshes of formats that store
+        its parameters, and names regions and landmarks of meshes with its vertices.
       assets: folder of third-party models or None.
       scratch: folder for large temporary files.
       tell: called as tell(stage, frames done, frames in all).

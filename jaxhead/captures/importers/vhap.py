@@ -14,6 +14,7 @@ import numpy as np
 from jaxhead.captures.importers.cameras import from_camera_to_world, pinhole
 from jaxhead.captures.importers.documents import Fields
 from jaxhead.captures.importers.heads import fitted_head
+from jaxhead.captures.importers.labels import projected_landmarks
 from jaxhead.captures.importers.people import BodyParts, Segmenter
 from jaxhead.captures.importers.pictures import read_opacity, read_sized
 from jaxhead.captures.importers.source import Options, Picture, Source
@@ -29,7 +30,7 @@ from jaxhead.files.errors import InputError
 from jaxhead.files.mesh_files import MeshFile
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.flame_files import read_flame
-from jaxhead.heads.model import HeadModel, head_landmarks, head_vertices
+from jaxhead.heads.model import HeadModel, head_vertices
 
 _STUDIED = 16
 
@@ -49,7 +50,7 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     train = np.arange(len(frames)) if split is None else split[0]
     head, vertices, head_to_world, told = _head(model, parameters, train, options)
     poses = np.linalg.inv(to_world) @ head_to_world
-    landmarks = _landmarks(head, vertices, K, poses)
+    landmarks = projected_landmarks(head, vertices, K, poses)
     pictures = _Pictures(folder, frames, size, options)
     parts = BodyParts(head, K)
     for index in train[:: max(1, len(train) // _STUDIED)].tolist():
@@ -187,16 +188,3 @@ def _cameras(frames: list[Fields], parameters: Parameters):
         where = f"{frame.where}: transform_matrix"
         placed.append(np.linalg.inv(from_camera_to_world(frame.matrix(), where, axes="opengl")))
     return size, K, np.stack(placed)
-
-
-def _landmarks(
-    head: HeadModel, vertices: RowFile, K: np.ndarray, poses: np.ndarray
-) -> np.ndarray:
-    """(N, L, 2) pixels."""
-    pixels = []
-    for index, pose in enumerate(poses):
-        points = np.asarray(head_landmarks(head, vertices[index]))
-        camera = points @ pose[:3, :3].T + pose[:3, 3]
-        place = camera[:, :2] / np.maximum(camera[:, 2:], 1e-6)
-        pixels.append(place * K[[0, 1], [0, 1]] + K[:2, 2])
-    return np.stack(pixels)
