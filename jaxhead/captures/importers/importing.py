@@ -103,6 +103,8 @@ def _write(
     count = len(source)
     split = split_frames(source.status) if source.split is None else source.split
     split = tuple(ids[source.status[ids] != DROPPED] for ids in split)
+    if not len(split[0]):
+        raise InputError(f"{source.folder}: no usable frame in the training part of the subject")
     studied = set(split[0][:: max(1, -(-len(split[0]) // MOST_FRAMES))].tolist())
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for index in range(count):

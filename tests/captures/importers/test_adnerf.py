@@ -109,6 +109,19 @@ def test_frames_that_lost_their_landmarks_are_told_of(speaker, tmp_path):
     assert load_capture(tmp_path / "out").landmarks.shape == (6, 0, 2)
 
 
+def test_a_subject_without_a_training_frame_is_refused(speaker, tmp_path):
+    """Only the last of ten frames is listed, and no split says that it trains."""
+    (speaker / "transforms_val.json").unlink()
+    (speaker / "bc.jpg").unlink()
+    for kind in ("ori_imgs", "parsing"):
+        (speaker / kind / "1.png").rename(speaker / kind / "9.png")
+    rewrite(speaker / "transforms_train.json",
+            lambda d: d.update(frames=[{**d["frames"][1], "img_id": 9}]))  # fmt: skip
+    with pytest.raises(InputError, match="speaker: no usable frame in the training part"):
+        import_capture("adnerf", speaker, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_face_rectangles_by_hand():
     marks = np.full((1, 68, 2), 10.0)
     marks[0, 0], marks[0, 16], marks[0, 27], marks[0, 8] = (4, 12), (20, 12), (12, 10), (12, 18)
