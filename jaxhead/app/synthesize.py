@@ -32,7 +32,7 @@ def synthesize_with_progress(
         frames: how many, 25 a second.
         size: side of the square pictures in pixels.
         seed: of everything random.
-        speech: "syllables" or "phonemes".
+        speech: "syllables", "phonemes" or "espeak".
     """
     from jaxhead.captures.synthetic import synthesize
 

@@ -116,8 +116,9 @@ def _synthesize(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "speech",
         "syllables",
-        ["syllables", "phonemes"],
-        "syllables: the mouth is as open as it is loud; phonemes: it follows speech sounds",
+        ["syllables", "phonemes", "espeak"],
+        "syllables: the mouth is as open as it is loud; phonemes: it follows speech sounds; "
+        "espeak: those of English words by eSpeak NG",
         flag_values=values,
     )
     _seed(values, 0, "of the person, the speech, the motion and the room")

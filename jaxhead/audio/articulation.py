@@ -50,12 +50,16 @@ def spoken(
     count = int(np.ceil(frames / fps * _CONTROL_RATE)) + 2
     tracks = articulate(segments, count)
     samples = _sound(segments, tracks, count, rng)[: int(round(frames / fps * RATE))]
+    return Speech(samples=samples, **at_frames(tracks, frames, fps))
+
+
+def at_frames(tracks: dict[str, np.ndarray], frames: int, fps: float) -> dict[str, np.ndarray]:
+    """Returns (frames,) float32 of each of the mouth's tracks at the times t / fps."""
     at = np.arange(frames) / fps * _CONTROL_RATE
-    mouth = {
-        name: np.interp(at, np.arange(count), tracks[name]).astype(np.float32)
+    return {
+        name: np.interp(at, np.arange(len(tracks[name])), tracks[name]).astype(np.float32)
         for name in ("jaw", "spread", "round", "closure", "voiced")
     }
-    return Speech(samples=samples, **mouth)
 
 
 def articulate(segments: Sequence[Segment], count: int) -> dict[str, np.ndarray]:

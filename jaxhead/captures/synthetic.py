@@ -88,13 +88,15 @@ def synthesize(
       novel_yaw_degrees: how far beyond that range the farthest novel views lie; a second pair lies
         half as far.
       novel_frames: number of test frames that get the four novel views.
-      speech: "syllables", whose mouth is as open as it is loud, or "phonemes", whose mouth follows
-        phonemes that run into each other and cannot be read off the loudness.
+      speech: "syllables", whose mouth is as open as it is loud; "phonemes", whose mouth follows
+        phonemes that run into each other and cannot be read off the loudness; or "espeak", the same
+        of English words where eSpeak NG is installed.
       overwrite: replace an existing folder.
       progress: called with (pictures done, pictures in all).
 
     Raises:
-      InputError: a number out of range, another kind of speech, or the folder exists.
+      InputError: a number out of range, another kind of speech, eSpeak NG is missing, or the folder
+        exists.
     """
     if speech not in SPEECH:
         raise InputError(f"speech={speech!r}: expected one of {', '.join(SPEECH)}")

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxhead.audio.articulation import phoneme_speech
+from jaxhead.audio.espeak import espeak_speech
 from jaxhead.audio.speechlike import Speech, speechlike
 from jaxhead.heads.expressions import expression_names
 
@@ -17,8 +18,8 @@ from jaxhead.heads.expressions import expression_names
 _HEAD_PIVOT = np.array([0.0, -0.075, -0.06])
 _TORSO_PIVOT = np.array([0.0, -0.30, -0.07])
 DISTANCE = 1.25
-SPEECH = {"syllables": speechlike, "phonemes": phoneme_speech}
-"""How the mouth moves: opened as wide as it is loud, or by phonemes that run into each other."""
+SPEECH = {"syllables": speechlike, "phonemes": phoneme_speech, "espeak": espeak_speech}
+"""How the mouth moves: as wide as it is loud, or by phonemes of babble or of eSpeak's English."""
 
 
 class Motion(NamedTuple):
