@@ -14,14 +14,16 @@ from jaxhead.encodings.frequency import frequency
 from jaxhead.networks import nerf_mlp
 from jaxhead.networks.audio_condition import AudioAttNet, AudioNet
 from jaxhead.networks.nerf_mlp import FaceNeRF
-from jaxhead.rendering.chunked_sum import chunked_sum
+from jaxhead.rendering.field_sum import field_sum
 from jaxhead.rendering.frames import render_in_chunks
 from jaxhead.rendering.hierarchical import (
+    FLOOR,
     Layers,
     background_layers,
     fine_depths,
     stratified_depths,
 )
+from jaxhead.rendering.marching import Marched, march
 from jaxhead.systems.adnerf.nerf_config import NerfConfig, NerfFieldConfig
 from jaxhead.systems.adnerf.rays import camera_rays, pose_code, torso_signal
 
@@ -142,7 +144,7 @@ def squared_errors(
     """Mean squared errors of the colours of the coarse and of the fine pass.
 
     The same as with `render_rays`, but in chunks of rays whose gradient (in `fields` and `code`)
-    is found along with their values, see `chunked_sum`.
+    is found along with their values, see `field_sum`.
 
     Args:
         fields, code, rays, config, key: see `render_rays`.
@@ -197,17 +199,51 @@ def render_frame(
     def chunk(given):
         def seen(fields, code, pose):
             rays = camera_rays(request["camera"], pose, given["pixels"])
-            return render_rays(fields, code, Rays(*rays, request["bounds"]), config)[1]
+            return shown_layers(fields, code, Rays(*rays, request["bounds"]), config)
 
         shown = seen(head, code, request["camera_to_world"])
-        rgb, clear = shown.over(given["behind"]), shown.last_weight
+        rgb, clear = shown.foreground + shown.left[:, None] * given["behind"], shown.left
         if torso is not None:
             signal = torso_code(code, request["camera_to_world"], config)
             front = seen(torso, signal, request["torso_camera_to_world"])
-            rgb, clear = front.over(rgb), clear * front.last_weight
+            rgb, clear = front.foreground + front.left[:, None] * rgb, clear * front.left
         return {"rgb": rgb, "alpha": 1 - clear}
 
-    return render_in_chunks(chunk, given, config.sampling.chunk, axes=2)
+    return render_in_chunks(chunk, given, 4 * config.sampling.chunk, axes=2)
+
+
+def shown_layers(
+    fields: dict[str, Any], code: jax.Array, rays: Rays, config: NerfConfig
+) -> Marched:
+    """The fine pass of `render_rays` without jitter, for pictures: see `march`."""
+    depths = _coarse_depths(None, rays, config)
+    weights = _marched(fields["coarse"], code, rays, depths, config, coloured=False).weights
+    further = fine_depths(None, depths, weights, config.sampling.fine)
+    return _marched(fields["fine"], code, rays, further, config, coloured=True)
+
+
+def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: bool) -> Marched:
+    field, views = _conditioned(params, code, rays, config)
+    precision = _precision(config.field)
+
+    def density(depths):
+        points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
+        encoded = frequency(points.reshape(-1, 3), bands=config.field.point_bands)
+        hidden = nerf_mlp.trunk_values(field, encoded, precision=precision)
+        sigma = nerf_mlp.densities(field, hidden, precision=precision)
+        return jax.nn.relu(sigma).reshape(depths.shape), hidden
+
+    def colour(hidden):
+        each = hidden.shape[0] // views.shape[0]
+        along = jnp.broadcast_to(views[:, None], (len(views), each, views.shape[-1]))
+        logits = nerf_mlp.colour_logits(
+            field, hidden, along.reshape(len(hidden), -1), precision=precision
+        )
+        return jax.nn.sigmoid(logits).reshape(len(views), each, 3)
+
+    # The last sample is the background: what is left is its weight.
+    steps = jnp.diff(depths, axis=-1, append=depths[:, -1:]) * _length(rays.directions)[:, None]
+    return march(density, colour if coloured else None, depths, steps, floor=FLOOR)
 
 
 def in_ray_chunks(
@@ -262,20 +298,30 @@ def _pass(params, code: jax.Array, rays: Rays, depths: jax.Array, config: NerfCo
 def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config: NerfConfig):
     """The mean squared error of a pass, and its weights [R, samples]."""
     field, views = _conditioned(params, code, rays, config)
+    precision = _precision(config.field)
+    points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
     constants = {
-        "origins": rays.origins, "directions": rays.directions, "depths": depths,
-        "behind": behind, "target": target,
+        "depths": depths, "length": _length(rays.directions), "behind": behind, "target": target
     }
 
-    def function(field, views, given):
-        layers = _layers(
-            field, views, given["origins"], given["directions"], given["depths"], config
+    def values(field, views, points):
+        encoded = frequency(points, bands=config.field.point_bands)
+        hidden = nerf_mlp.trunk_values(field, encoded, precision=precision)
+        sigma = nerf_mlp.densities(field, hidden, precision=precision)
+        logits = nerf_mlp.colour_logits(field, hidden, views, precision=precision)
+        return jnp.concatenate([logits, sigma[:, None]], -1)
+
+    def integrate(raw, given):
+        layers = background_layers(
+            jax.nn.sigmoid(raw[..., :3]), jax.nn.relu(raw[..., 3]), given["depths"],
+            given["length"],
         )
         error = (layers.over(given["behind"]) - given["target"]) ** 2
         return jnp.sum(given["counts"][:, None] * error), layers.weights
 
-    total, weights = chunked_sum(
-        function, field, views, jax.lax.stop_gradient(constants), chunk
+    total, weights = field_sum(
+        values, integrate, field, views, *jax.lax.stop_gradient((points, constants)),
+        chunk, config.sampling.skip,
     )
     return total / target.size, weights
 
