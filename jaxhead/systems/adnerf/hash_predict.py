@@ -9,16 +9,13 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.networks.torso_field import torso_field
-from jaxhead.rendering import occupancy, sampling
+from jaxhead.rendering.hits import CHUNK, may_hit, render_hits
 from jaxhead.rendering.integrate import Rendered
-from jaxhead.rendering.rays import OCCUPIED, Rays, cell_kinds, ray_shift, unswayed
+from jaxhead.rendering.rays import Rays, cell_kinds, ray_shift
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.adnerf.hash_config import HashConfig
 from jaxhead.systems.adnerf.hash_model import speech_numbers
 from jaxhead.systems.adnerf.hash_rays import Frames, render_head
-
-CHUNK = 2048
-"""Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
 
 
 def predict(
@@ -84,38 +81,10 @@ def _chunks(x: jax.Array) -> jax.Array:
 
 
 def _head_picture(params, state, frozen, frames, origins, directions, *, config) -> Rendered:
-    """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
-    count = len(origins)
     cells = cell_kinds(state["occupancy"], frozen["solid"])
-    rays = Rays(origins, directions, jnp.zeros((count,), jnp.int32))
+    rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
     shift = ray_shift(rays, frames.sway, frozen["sway_box"], frozen["box"])
-    hit = _may_hit(rays, shift, cells, frozen["box"], config.sampling.segments)
-    order = jnp.argsort(~hit, stable=True)
-    padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
-    chunks = (jnp.sum(hit) + CHUNK - 1) // CHUNK
-
-    def body(i, out):
-        chunk = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
-        at = jnp.minimum(chunk, count - 1)
-        part, _ = render_head(
-            params, jax.tree.map(lambda x: x[at], rays), frames, cells, frozen, None, config=config
-        )
-        return jax.tree.map(lambda whole, new: whole.at[chunk].set(new, mode="drop"), out, part)
-
-    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
-    return jax.lax.fori_loop(0, chunks, body, nothing)
-
-
-def _may_hit(rays, shift, cells, box, segments):
-    """(n,) bool: whether a ray has an occupied cell on its way through the box."""
-    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
-    step = (far - near) / segments
-    origins = unswayed(rays.origins, shift)
-
-    def test(hit, i):
-        points = origins + (near + (i + 0.5) * step)[:, None] * rays.directions
-        seen = occupancy.look_up(cells, points, box[0], box[1])
-        return hit | ((seen == OCCUPIED) & (step > 0)), None
-
-    start = jnp.zeros((len(near),), bool)
-    return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]
+    return render_hits(
+        lambda part: render_head(params, part, frames, cells, frozen, None, config=config)[0],
+        rays, may_hit(rays, shift, cells, frozen["box"], config.sampling.segments),
+    )  # fmt: skip

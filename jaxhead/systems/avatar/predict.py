@@ -8,24 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_rays
-from jaxhead.rendering import occupancy, sampling
+from jaxhead.rendering.hits import CHUNK, may_hit, render_hits
 from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import (
-    OCCUPIED,
     Frames,
     Rays,
     cell_kinds,
     ray_sway,
     render_head,
-    unswayed,
 )
-
-CHUNK = 2048
-"""Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
 
 
 def predict(
@@ -94,38 +89,11 @@ def _chunks(x: jax.Array) -> jax.Array:
 
 
 def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:
-    """Head colours of all rays: those that can meet the head come first and fill whole chunks."""
-    count, box = len(origins), frozen["box"]
     cells = cell_kinds(state["occupancy"], frozen)
     frames = Frames(request["geometry"][None], request["condition"][None], request["sway"][None])
-    rays = Rays(origins, directions, jnp.zeros((count,), jnp.int32))
-    hit = _may_hit(rays, ray_sway(rays, frames, frozen), cells, box, config.sampling.segments)
-    order = jnp.argsort(~hit, stable=True)
-    padded = jnp.pad(order, (0, -count % CHUNK), constant_values=count)
-    chunks = (jnp.sum(hit) + CHUNK - 1) // CHUNK
-
-    def body(i, out):
-        chunk = jax.lax.dynamic_slice(padded, (i * CHUNK,), (CHUNK,))
-        at = jnp.minimum(chunk, count - 1)
-        part, _ = render_head(
-            params, jax.tree.map(lambda x: x[at], rays), frames, cells, frozen, None, config=config
-        )
-        return jax.tree.map(lambda whole, new: whole.at[chunk].set(new, mode="drop"), out, part)
-
-    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
-    return jax.lax.fori_loop(0, chunks, body, nothing)
-
-
-def _may_hit(rays, shift, cells, box, segments):
-    """(n,) bool: whether a ray has an occupied cell on its way through the box."""
-    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
-    step = (far - near) / segments
-    origins = unswayed(rays.origins, shift)
-
-    def test(hit, i):
-        points = origins + (near + (i + 0.5) * step)[:, None] * rays.directions
-        seen = occupancy.look_up(cells, points, box[0], box[1])
-        return hit | ((seen == OCCUPIED) & (step > 0)), None
-
-    start = jnp.zeros((len(near),), bool)
-    return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]
+    rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
+    shift = ray_sway(rays, frames, frozen)
+    return render_hits(
+        lambda part: render_head(params, part, frames, cells, frozen, None, config=config)[0],
+        rays, may_hit(rays, shift, cells, frozen["box"], config.sampling.segments),
+    )  # fmt: skip
