@@ -87,7 +87,7 @@ def test_the_published_size_constructs():
 def test_training_normalises_by_the_batch_and_moves_the_statistics():
     block = resnet.Bottleneck(width=2, stride=2, project=True)
     x = jnp.asarray(np.random.RandomState(0).standard_normal((3, 8, 8, 3)), jnp.float32)
-    shapes = jax.eval_shape(block.init, jax.random.key(0), x, False)
+    shapes = jax.eval_shape(lambda key: block.init(key, x, False), jax.random.key(0))
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), shapes)
 
     def loss(params, stats):

@@ -51,8 +51,14 @@ def clip_code(variables: Any, image: jax.Array, config: clip.ClipConfig) -> jax.
 
 
 def pose_numbers(head_to_camera: jax.Array) -> jax.Array:
-    """(6,) axis times angle in radians and shift in metres of a pose (4, 4)."""
-    turn = matrix_to_axis_angle(head_to_camera[:3, :3])
+    """(6,) a pose (4, 4) as the turn from a face that looks into the camera, axis times angle in
+    radians, and the shift in metres.
+
+    Such a face is half a turn from the camera's axes (its y points down, its z away): taken from
+    those, two poses that are alike could be vectors of opposite signs.
+    """
+    facing = jnp.array([[1.0], [-1.0], [-1.0]])
+    turn = matrix_to_axis_angle(facing * head_to_camera[:3, :3])
     return jnp.concatenate([turn, head_to_camera[:3, 3]])
 
 
