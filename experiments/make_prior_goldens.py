@@ -235,7 +235,42 @@ def stand_in(name: str, **members: Any) -> None:
     sys.modules[name] = module
 
 
+def torchscript_archive() -> None:
+    """A tiny scripted module, as the file that `jaxhead.files.torchscript` reads."""
+    import torch
+
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2).half()
+            self.register_buffer("count", torch.arange(4))
+
+        def forward(self, x):
+            return self.layer(x)
+
+    class Outer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.visual = Inner()
+            self.blocks = torch.nn.Sequential(Inner(), torch.nn.ReLU())
+            self.scale = torch.nn.Parameter(torch.tensor(0.0))
+            self.resolution = 224
+
+        def forward(self, x):
+            return self.scale * self.blocks(self.visual(x))
+
+    model = Outer()
+    state = {
+        name: torch.from_numpy(np.asarray(fill(name, value.shape, SALT))).to(value.dtype)
+        for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+    folder = pathlib.Path(FLAGS.out).parent / "files" / "checkpoints"
+    torch.jit.script(model.eval()).save(str(folder / "script.pt"))
+
+
 def main(_) -> None:
+    torchscript_archive()
     clip_openai()
     clip_hugging_face()
     deca()

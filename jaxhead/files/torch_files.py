@@ -49,7 +49,7 @@ def read_torch(
         with open(path, "rb") as file:
             head = file.read(512)
         if head[:2] == b"PK":
-            return guarded(lambda: _read_zip(path, budget, _skipped(skip)), "a checkpoint")
+            return guarded(lambda: read_archive(path, budget, _skipped(skip)), "a checkpoint")
         if head[257:262] == b"ustar":
             raise InputError("is a tar from before PyTorch 0.1.10: save it anew with a later one")
         size = path.stat().st_size
@@ -68,7 +68,17 @@ def _skipped(names: Collection[str]) -> Find:
     return find
 
 
-def _read_zip(path: Path, budget: Budget, skipped: Find) -> Any:
+def read_archive(path: Path, budget: Budget, others: Find) -> Any:
+    """The plain data of a zip archive of torch.save's.
+
+    Args:
+        path: the archive.
+        budget: what all of it may take.
+        others: names that it may use beyond those of plain data and tensors.
+
+    Raises:
+        InputError: not such an archive, or it asks for another name.
+    """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         roots = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
@@ -89,6 +99,6 @@ def _read_zip(path: Path, budget: Budget, skipped: Find) -> Any:
             return archive.read(name) if size else b""
 
         storages = Storages(budget, fetch)
-        finders = (find_plain(budget), find_tensors(budget), skipped)
+        finders = (find_plain(budget), find_tensors(budget), others)
         value, _ = unpickle(archive.read(roots[0]), 0, finders, storages.persistent)
         return plain(value)

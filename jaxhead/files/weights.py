@@ -15,6 +15,7 @@ from jaxhead.files.assets import asset_folders
 from jaxhead.files.errors import InputError
 from jaxhead.files.safetensors import read_safetensors
 from jaxhead.files.torch_files import read_torch
+from jaxhead.files.torchscript import is_torchscript, read_torchscript
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 
@@ -90,7 +91,7 @@ def find_weights(name: str, folder: str | os.PathLike | None = None) -> Path:
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Any]:
-    """The state dict of a .safetensors file or a PyTorch checkpoint: names to arrays.
+    """The state dict of a .safetensors file, a PyTorch checkpoint or a TorchScript archive.
 
     Raises:
         InputError: missing, damaged, or not a dictionary of arrays.
@@ -98,6 +99,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
         return dict(read_safetensors(path))
+    if is_torchscript(path):
+        return dict(read_torchscript(path))
     value = read_torch(path)
     for name in _NESTED:
         if isinstance(value, Mapping) and isinstance(value.get(name), Mapping):
