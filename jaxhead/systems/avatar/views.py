@@ -15,17 +15,11 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import orbit, pixel_centres, pixel_rays
 from jaxhead.geometry.transforms import matmul, rigid_inverse
+from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.rays import (
-    Frames,
-    Rays,
-    cell_kinds,
-    layered,
-    render_head,
-    torso_points,
-)
+from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
 
 CHUNK = 448
 """Rays rendered together, a seventh of a picture of 56 pixels a side."""
