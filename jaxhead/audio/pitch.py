@@ -103,6 +103,43 @@ def pitch(
     return best_path(found, peak=loudest(samples), step=hop / rate, settings=settings)
 
 
+def praat_layout(
+    samples: int,
+    *,
+    rate: int = RATE,
+    hop: int = HOP,
+    settings: PitchSettings = PitchSettings(),
+) -> tuple[int, int]:
+    """Returns (first, rows) for `pitch` as Praat lays rows into a sound: as many whole windows as
+    fit, in its middle; (0, 0) where none fits. GeneFace repeats the last one up to the length of
+    its mel.
+
+    Args:
+        samples, rate, hop: of the sound.
+        settings: its lowest pitch gives the window.
+    """
+    seconds, window, step = samples / rate, 3.0 / settings.low, hop / rate
+    # A window that fits but for rounding fits.
+    rows = int(np.floor((seconds - window) / step + 1e-9)) + 1
+    if rows < 1:
+        return 0, 0
+    return int(np.floor(rate * (seconds - (rows - 1) * step) / 2 + 0.5)), rows
+
+
+def coarse_pitch(hertz: ArrayLike) -> jax.Array:
+    """Returns int32 classes 1 to 255 of pitches: GeneFace's and Real3D-Portrait's embedding index.
+
+    254 steps of the mel scale 1127 ln(1 + f / 700) from 50 to 1100 Hz; unvoiced (0 Hz) is 1.
+
+    Args:
+        hertz: (...) pitches, 0 where unvoiced.
+    """
+    mel = lambda f: 1127.0 * jnp.log1p(f / 700.0)  # noqa: E731
+    low, high = 1127.0 * np.log1p(50 / 700.0), 1127.0 * np.log1p(1100 / 700.0)
+    place = 1.0 + 254.0 * (mel(jnp.asarray(hertz, jnp.float32)) - low) / (high - low)
+    return jnp.floor(jnp.clip(place, 1.0, 255.0) + 0.5).astype(jnp.int32)
+
+
 def loudest(samples: ArrayLike) -> jax.Array:
     """Returns (): the largest distance of a sample from the mean, to which `silence` refers."""
     return jnp.max(jnp.abs(samples - jnp.mean(samples)), initial=0.0)

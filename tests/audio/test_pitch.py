@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxhead.audio import pitch as module
-from jaxhead.audio.pitch import Candidates, PitchSettings
+from jaxhead.audio.pitch import Candidates, PitchSettings, coarse_pitch, praat_layout
 from tests.goldens_reader import known_goldens
 
 OWN = pathlib.Path(__file__).resolve().parents[1] / "goldens"
@@ -19,7 +19,9 @@ def test_praats_pitch():
     for golden in known_goldens(OWN, system="audio", module="pitch"):
         samples = golden.inputs["audio"] / np.float32(32768)
         expected = golden.outputs["hertz"]
-        found = pitch(samples, first=int(golden.inputs["first"]), rows=len(expected))
+        first, rows = praat_layout(len(samples))
+        assert (first, rows) == (golden.inputs["first"], len(expected))
+        found = pitch(samples, first=first, rows=rows)
         hertz = np.asarray(found.hertz)
         np.testing.assert_array_equal(hertz > 0, expected > 0)
         voiced = expected > 0
@@ -28,6 +30,28 @@ def test_praats_pitch():
         np.testing.assert_allclose(hertz[voiced], expected[voiced], rtol=1e-3)
         golden.compare("strength", np.where(voiced, found.strength, golden.outputs["strength"]),
                        tolerance=5e-3)  # fmt: skip
+
+
+def test_genefaces_classes_of_pitch(goldens):
+    found = known_goldens(goldens, system="geneface", module="PitchContourVAEModel")
+    # GeneFace++ averages pairs before it makes classes: its goldens do not show them.
+    found = [golden for golden in found if "f0_coarse" in golden.outputs]
+    assert found
+    for golden in found:
+        got = jax.jit(coarse_pitch)(golden.inputs["f0"])
+        np.testing.assert_array_equal(got, golden.outputs["f0_coarse"])
+        assert got.dtype == np.int32
+    ends = coarse_pitch(np.array([0, 1, 50, 1100, 5000], np.float32))
+    np.testing.assert_array_equal(ends, [1, 1, 1, 255, 255])
+
+
+@pytest.mark.parametrize("count", [0, 599, 600, 919, 920, 16001, 80000])
+def test_praats_rows_fit_and_lie_in_the_middle(count):
+    first, rows = praat_layout(count)
+    assert rows == max(0, (count - 600) // 320 + 1 if count >= 600 else 0)
+    if rows:
+        last = first + 320 * (rows - 1)
+        assert first - 300 >= 0 and abs((first + last) / 2 - count / 2) <= 0.5
 
 
 @pytest.fixture(scope="module")
