@@ -104,11 +104,11 @@ def _held_out(inputs, wanted, strength):
 
 
 def test_features_tell_the_opening_and_loudness_does_not():
-    speech = phoneme_speech(frames=3000, seed=0)
-    windows = video_features(features(speech.samples, RATE), frames=3000).astype(np.float64)
+    speech = phoneme_speech(frames=2250, seed=0)
+    windows = video_features(features(speech.samples, RATE), frames=2250).astype(np.float64)
     opening = speech.jaw * (1 - speech.closure)
     # Two rows at a time are one: half as many inputs say the same here.
-    both = windows.reshape(3000, 8, 2, -1).mean(2).reshape(3000, -1)
+    both = windows.reshape(2250, 8, 2, -1).mean(2).reshape(2250, -1)
     by_features = _held_out(both, opening, 300.0)
     energy = windows[:, :, 82]
     by_loudness = _held_out(np.concatenate([energy, 10**energy], 1), opening, 30.0)

@@ -71,7 +71,7 @@ def test_against_the_slow_reference(kind):
 
 def test_scale_is_that_of_the_windows():
     rng = np.random.default_rng(1)
-    for rows in (1, 5, 40):
+    for rows in (1, 40):
         values = rng.normal(3, 2, (rows, 26)).astype(np.float32)
         scale = context_scale(values)
         windows = np.stack([np.pad(values, ((9, 9), (0, 0)))[i : i + 19].ravel() for i in

@@ -55,29 +55,29 @@ def test_praats_rows_fit_and_lie_in_the_middle(count):
 
 
 @pytest.fixture(scope="module")
-def tones():
-    """1 s of harmonic tones whose pitch glides from 100 to 200 Hz, then 0.4 s of noise."""
+def found():
+    """Of 1 s of tones that glide from 100 to 200 Hz and 0.4 s of noise, at three levels."""
     time = np.arange(16000) / 16000
     phase = 2 * np.pi * np.cumsum(100 * 2**time) / 16000
     voice = sum(np.sin(k * phase) / k for k in range(1, 8))
-    return np.concatenate([voice, np.random.default_rng(0).normal(size=6400)]).astype(np.float32)
+    sound = np.concatenate([voice, np.random.default_rng(0).normal(size=6400)]).astype(np.float32)
+    return jax.jit(jax.vmap(module.pitch))(np.stack([sound, 1e-4 * sound, 2e3 * sound]))
 
 
-def test_a_glide_is_followed_and_noise_is_not_voice(tones):
-    hertz, strength = pitch(tones)
+def test_a_glide_is_followed_and_noise_is_not_voice(found):
+    hertz, strength = (x[0] for x in found)
     middle = (np.arange(50) + 0.5) / 50
     np.testing.assert_allclose(hertz[2:48], 100 * 2 ** middle[2:48], rtol=4e-3)
     assert (np.asarray(strength[2:48]) > 0.95).all()
     assert (np.asarray(hertz[53:68]) == 0).mean() > 0.8
 
 
-def test_level_changes_nothing(tones):
-    loud = jax.jit(jax.vmap(module.pitch))(np.stack([tones, 1e-4 * tones, 2e3 * tones]))
+def test_level_changes_nothing(found):
     for other in (1, 2):
-        np.testing.assert_allclose(loud.hertz[other], loud.hertz[0], rtol=1e-4)
+        np.testing.assert_allclose(found.hertz[other], found.hertz[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("count", [0, 1, 700])
+@pytest.mark.parametrize("count", [0, 400])
 def test_silence_is_unvoiced(count):
     for value in (0.0, 0.5):
         found = pitch(np.full(count, value, np.float32))

@@ -1,5 +1,7 @@
 """Windows against AD-NeRF's loop and its golden, neighbours, rates, lengths."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ def _slow_windows(rows):
     return np.stack([padded[i : i + 16] for i in range(0, len(padded) - 16, 2)])
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 49])
+@pytest.mark.parametrize("count", [1, 7, 50])
 def test_adnerf_rule(count):
     rows = np.random.default_rng(count).normal(size=(count, 3)).astype(np.float32)
     np.testing.assert_array_equal(adnerf_windows(rows), _slow_windows(rows))
@@ -80,7 +82,8 @@ def test_any_rate_and_size(rate, fps, size):
     rows = np.arange(1, 61, dtype=np.float32)[:, None] * [1, 2]
     beyond = np.float32([-1, -2])
     frames = np.arange(-2, 40)
-    got = frame_windows(rows, frames, rate=rate, fps=fps, size=size, beyond=beyond)
+    run = jax.jit(functools.partial(frame_windows, rate=rate, fps=fps, size=size))
+    got = np.asarray(run(rows.astype(np.float32), frames, beyond=beyond))
     assert got.shape == (len(frames), size, 2)
     for window, frame in zip(got, frames):
         start = int(np.floor(frame * rate / fps + 0.5)) - size // 2
