@@ -42,7 +42,7 @@ def frame_windows(
     rate: float,
     fps: float = 25.0,
     size: int = SIZE,
-    beyond: ArrayLike = 0.0,
+    beyond: ArrayLike | None = 0.0,
 ) -> jax.Array:
     """Returns (..., size, W): the window of each frame.
 
@@ -54,10 +54,11 @@ def frame_windows(
         rate: rows per second.
         fps: frames per second.
         size: rows per window.
-        beyond: () or (W,), stands for rows before the first and behind the last.
+        beyond: () or (W,), stands for rows before the first and behind the last; None repeats these
+            two, as DINet does (5 rows at 25 per second, N at least 1).
     """
     rows = jnp.asarray(rows)
-    if rows.ndim != 2 or size < 1:
+    if rows.ndim != 2 or size < 1 or (beyond is None and not rows.shape[0]):
         raise ValueError(f"rows {rows.shape}, size={size}: expected (N, W) and at least 1")
     first = frame_rows(frames, rate=rate, fps=fps) - size // 2
     return _taken(rows, first[..., None] + np.arange(size, dtype=np.int32), beyond)
@@ -87,8 +88,10 @@ def neighbours(
     return _taken(jnp.asarray(windows), jnp.asarray(frames, jnp.int32)[..., None] + offsets, 0.0)
 
 
-def _taken(rows: jax.Array, index: jax.Array, beyond: ArrayLike) -> jax.Array:
-    """Rows by number, `beyond` for numbers that do not exist."""
+def _taken(rows: jax.Array, index: jax.Array, beyond: ArrayLike | None) -> jax.Array:
+    """Rows by number, `beyond` or the nearest for numbers that do not exist."""
+    if beyond is None:
+        return rows[jnp.clip(index, 0, rows.shape[0] - 1)]
     beyond = jnp.broadcast_to(jnp.asarray(beyond, rows.dtype), rows.shape[1:])
     if not rows.shape[0]:
         return jnp.broadcast_to(beyond, (*index.shape, *rows.shape[1:]))

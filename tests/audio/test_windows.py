@@ -98,6 +98,16 @@ def test_rows_of_an_hour_do_not_drift():
         np.testing.assert_array_equal(frame_rows(frames, rate=rate, fps=fps), expected)
 
 
+def test_ends_can_be_repeated():
+    """DINet: five rows at 25 per second, two rows repeated at each end."""
+    rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    padded = np.concatenate([rows[:1]] * 2 + [rows] + [rows[-1:]] * 2)
+    got = frame_windows(rows, np.arange(6), rate=25.0, size=5, beyond=None)
+    np.testing.assert_array_equal(got, [padded[t : t + 5] for t in range(6)])
+    with pytest.raises(ValueError, match="at least 1"):
+        frame_windows(rows[:0], 0, rate=25.0, size=5, beyond=None)
+
+
 def test_no_rows_and_wrong_arguments():
     got = frame_windows(np.zeros((0, 3)), np.arange(2), rate=50, size=4, beyond=[1, 2, 3])
     np.testing.assert_array_equal(got, np.broadcast_to([1, 2, 3], (2, 4, 3)))
