@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhead.audio.assets import find_weights
 from jaxhead.audio.mfcc import (
     BANDS,
     CONTEXT,
@@ -29,6 +28,7 @@ from jaxhead.audio.streams import Extractor, FeatureStream
 from jaxhead.audio.waveforms import piece
 from jaxhead.files.frozen_graph import read_frozen_graph
 from jaxhead.files.rows import RowFile
+from jaxhead.files.weights import find_weights
 from jaxhead.networks.deepspeech import DeepSpeech, DeepSpeechConfig, LstmState, deepspeech_from
 
 HOP = 2 * STEP
@@ -39,7 +39,7 @@ def deepspeech_extractor(assets: Any = None, *, halved: bool = False) -> Extract
     """Returns the extractor of DeepSpeech's logits.
 
     Args:
-        assets: see `find_weights`.
+        assets: the weights, or a folder that holds them (see `files.weights`).
         halved: DINet's rows, every second one at 25 per second, instead of AD-NeRF's: as many as
             fit at 50 per second, without the last.
 

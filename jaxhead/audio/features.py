@@ -47,7 +47,7 @@ def extractor(kind: str = "mel", *, assets: str | os.PathLike | None = None) -> 
 
     Args:
         kind: see the table above.
-        assets: the weights, or a folder that holds them (see `find_weights`).
+        assets: the weights, or a folder that holds them (see `files.weights`).
 
     Raises:
         InputError: an unknown kind, or weights that are missing or of another network.

@@ -19,13 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxhead.audio.assets import find_weights
 from jaxhead.audio.streams import Extractor, FeatureStream
 from jaxhead.audio.waveforms import piece
 from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
-from jaxhead.files.safetensors import read_safetensors
-from jaxhead.files.torch_files import read_torch
+from jaxhead.files.weights import find_weights, read_weights
 from jaxhead.networks.hubert import HOP, SIZE, STRIDES, Hubert, HubertConfig
 from jaxhead.networks.hubert_names import hubert_from
 
@@ -48,17 +46,14 @@ def hubert_extractor(assets: Any = None, *, block: int = BLOCK, context: int = 0
     Options that the weights do not tell are read from `config.json` beside them, if there is one.
 
     Args:
-        assets: see `find_weights`.
+        assets: the weights, or a folder that holds them (see `files.weights`).
         block, context: see `hidden_blocks`.
 
     Raises:
         InputError: the weights are missing or not those of a HuBERT.
     """
     path = find_weights("hubert", assets)
-    state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
-    if not isinstance(state, dict):
-        raise InputError(f"{path}: holds no state dict, expected the weights of HuBERT")
-    config, variables = hubert_from(state, **_options(path), source=str(path))
+    config, variables = hubert_from(read_weights(path), **_options(path), source=str(path))
     variables = jax.device_put(variables)
 
     def stream(samples: np.ndarray | RowFile) -> FeatureStream:

@@ -58,6 +58,22 @@ WEIGHTS: dict[str, Weights] = {
         licence="for research, see its licence",
         url="https://github.com/yfeng95/DECA",
     ),
+    "deepspeech": Weights(
+        files=("deepspeech-0_1_0-b90017e8.pb", "output_graph.pb"),
+        what="the frozen graph of Mozilla DeepSpeech 0.1.0",
+        licence="MPL-2.0",
+        url="https://github.com/mozilla/DeepSpeech/releases/tag/v0.1.0 or "
+        "https://github.com/osmr/deepspeech_features/releases",
+    ),
+    "hubert": Weights(
+        files=(
+            "hubert-large-ls960-ft/model.safetensors", "hubert-large-ls960-ft/pytorch_model.bin",
+            "hubert-large-ls960-ft.safetensors", "hubert-large-ls960-ft.bin",
+        ),
+        what="HuBERT-large",
+        licence="Apache-2.0",
+        url="https://huggingface.co/facebook/hubert-large-ls960-ft",
+    ),
 }  # fmt: skip
 
 
@@ -66,7 +82,7 @@ def find_weights(name: str, folder: str | os.PathLike | None = None) -> Path:
 
     Args:
         name: a key of `WEIGHTS`.
-        folder: searched first (`--assets`).
+        folder: searched first (`--assets`), or the file itself.
 
     Raises:
         InputError: unknown name, no folder has one of the files (the message says where to get it
@@ -75,6 +91,8 @@ def find_weights(name: str, folder: str | os.PathLike | None = None) -> Path:
     if name not in WEIGHTS:
         raise InputError(f"weights {name!r} are unknown, expected one of {', '.join(WEIGHTS)}")
     weights = WEIGHTS[name]
+    if folder is not None and Path(folder).is_file():
+        return Path(folder)
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder, expected one that holds {weights.files[0]}")
     searched = list(asset_folders(folder))

@@ -83,7 +83,7 @@ def test_missing_weights_say_where_they_belong(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXHEAD_ASSETS", raising=False)
     with pytest.raises(InputError, match="DeepSpeech 0.1.0.*put it at .*deepspeech-0_1_0"):
         extractor("deepspeech", assets=tmp_path)
-    with pytest.raises(InputError, match="no such file or folder"):
+    with pytest.raises(InputError, match="none: no such folder"):
         extractor("deepspeech", assets=tmp_path / "none")
     (tmp_path / "output_graph.pb").write_bytes(b"not a graph at all")
     with pytest.raises(InputError, match="output_graph.pb: damaged or not"):
