@@ -14,6 +14,8 @@ from jaxhead.files.errors import InputError
 
 _MAX_BYTES = 4 << 30
 _MAX_NODES = 1_000_000
+# A value that stands for a whole tensor: more of them in all than weights need is a bomb.
+_MAX_REPEATED, _SLACK = 1 << 20, 64 << 20
 _KINDS = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2")}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -41,7 +43,7 @@ def read_frozen_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _constants(graph: memoryview) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    nodes = 0
+    nodes = held = 0
     for field, node in _fields(graph):
         if field != 1:
             continue
@@ -54,6 +56,10 @@ def _constants(graph: memoryview) -> dict[str, np.ndarray]:
         if name in found:
             raise ValueError(f"two nodes called {name!r}")
         found[name] = tensor
+        held += tensor.nbytes
+        # Numbers of half precision take twice their place.
+        if held > 2 * len(graph) + _SLACK:
+            raise ValueError("declares more numbers than it holds")
     if not nodes:
         raise ValueError("no nodes")
     return found
@@ -99,7 +105,7 @@ def _tensor(message: memoryview) -> np.ndarray | None:
     else:
         array = np.frombuffer(b"".join(values), "<f4")
         # One value stands for all of them.
-        if len(array) == 1 and count * 4 <= _MAX_BYTES // 16:
+        if len(array) == 1 and count <= _MAX_REPEATED:
             array = np.full(count, array[0])
     if len(array) != count:
         raise ValueError(f"{len(array)} values for the shape {shape}")

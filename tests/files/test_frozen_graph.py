@@ -81,6 +81,14 @@ def test_damage_ends_in_one_line(tmp_path):
             assert "graph.pb" in str(error)
 
 
+def test_repeated_values_are_no_bomb(tmp_path):
+    one = _field(5, b"\0" * 4)
+    with pytest.raises(InputError, match="more numbers than it holds"):
+        _read(tmp_path, b"".join(_node(f"n{k}", _tensor((1 << 20,), one)) for k in range(17)))
+    with pytest.raises(InputError, match="1 values for the shape"):
+        _read(tmp_path, _node("a", _tensor((1 << 21,), one)))
+
+
 @pytest.mark.parametrize(
     "data,message",
     [
