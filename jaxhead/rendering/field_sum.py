@@ -17,7 +17,7 @@ Integrate = Callable[[jax.Array, Tree], tuple[jax.Array, Tree]]
 
 BLOCK = 256
 """Samples that go through the sparse backward pass together."""
-NEGLIGIBLE = 1e-7
+NEGLIGIBLE = 1e-6
 """A sample whose gradient is below this share of the largest one so far counts as without."""
 DENSE = 0.6
 """With a larger share of samples that count, repeating their forward pass costs more than it saves.

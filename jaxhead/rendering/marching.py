@@ -31,13 +31,13 @@ class Marched(NamedTuple):
 def march(
     density: Callable[[Tree], tuple[jax.Array, Tree]],
     colour: Callable[[Tree], jax.Array] | None,
-    samples: Tree, steps: jax.Array, *, floor: float = 0.0,
+    samples: Tree, steps: jax.Array, *, floor: float = 0.0, unseen: float = UNSEEN,
 ) -> Marched:
     """Weights and colours of r rays that are looked at together, best of neighbours.
 
     A field's densities are evaluated for some samples of all rays at a time, as long as any ray
-    still gets `UNSEEN` light; colours only where a weight is so large. The result is that of the
-    whole sums within S times `UNSEEN`.
+    still gets `unseen` light; colours only where a weight is so large. The result is that of the
+    whole sums within S times `unseen`.
 
     Args:
         density: samples [r, k, ...] -> densities [r, k], not negative, and what `colour` needs.
@@ -45,6 +45,7 @@ def march(
         samples: pytree of arrays [r, S, ...], front to back.
         steps: [r, S] lengths that samples stand for.
         floor: added to every density.
+        unseen: the share of the light that does not matter.
 
     Returns:
         See `Marched`. Not differentiable in reverse mode to any use: train with `field_sum`.
@@ -65,14 +66,14 @@ def march(
         weights = left[:, None] * jnp.exp(thickness - passed) * -jnp.expm1(-thickness)
         if colour is not None:
             light = jax.lax.cond(
-                jnp.max(weights) > UNSEEN,
+                jnp.max(weights) > unseen,
                 lambda: light + jnp.sum(weights[..., None] * colour(hidden), 1),
                 lambda: light,
             )
         return (left * jnp.exp(-passed[:, -1]), light), weights
 
     def body(carry, part):
-        seen = jnp.max(carry[0]) > UNSEEN
+        seen = jnp.max(carry[0]) > unseen
         return jax.lax.cond(
             seen, look, lambda c, p: (c, jnp.zeros_like(p[1])), carry, part
         )

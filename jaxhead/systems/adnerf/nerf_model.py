@@ -243,7 +243,10 @@ def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: 
 
     # The last sample is the background: what is left is its weight.
     steps = jnp.diff(depths, axis=-1, append=depths[:, -1:]) * _length(rays.directions)[:, None]
-    return march(density, colour if coloured else None, depths, steps, floor=FLOOR)
+    if coloured:
+        return march(density, colour, depths, steps, floor=FLOOR)
+    # Fine depths come from weights over 1e-5: their sums must be closer than pictures need.
+    return march(density, None, depths, steps, floor=FLOOR, unseen=1e-10)
 
 
 def in_ray_chunks(
