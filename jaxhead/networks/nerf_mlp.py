@@ -168,5 +168,77 @@ def raw_values(
     return logits.reshape(rays, samples, 3), sigma.reshape(rays, samples)
 
 
+def kept_values(
+    field: Conditioned, points: jax.Array, views: jax.Array, *, precision: Any = None
+) -> tuple[jax.Array, tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
+    """Rows (n, 4) of colour logits and density, and the values of all layers for `value_slopes`.
+
+    Args:
+        field: see `conditioned`.
+        points: encoded (n, P); views: (n, width / 2).
+        precision: of the products.
+    """
+
+    def product(a, b):
+        return jnp.matmul(a, b, precision=precision)
+
+    hidden: list[jax.Array] = []
+    for own, given, bias in field.trunk:
+        total = bias if given is None else product(points, given) + bias
+        total = total if own is None else product(hidden[-1], own) + total
+        hidden.append(jax.nn.relu(total))
+    colours = [jax.nn.relu(product(hidden[-1], field.first) + views)]
+    for kernel, bias in field.colour[:-1]:
+        colours.append(jax.nn.relu(product(colours[-1], kernel) + bias))
+    kernel, bias = field.colour[-1]
+    sigma = densities(field, hidden[-1], precision=precision)
+    raw = jnp.concatenate([product(colours[-1], kernel) + bias, sigma[:, None]], -1)
+    return raw, (points, tuple(hidden), tuple(colours))
+
+
+def value_slopes(
+    field: Conditioned, kept: Any, gradient: jax.Array, *, precision: Any = None
+) -> tuple[Conditioned, jax.Array]:
+    """Gradients of the field and of the views (n, width / 2) from that of rows (n, 4).
+
+    The chain rule by hand: where a rectifier was open is read off its output, so that nothing else
+    is kept, and what is kept may be some of the rows alone.
+
+    Args:
+        field, precision: see `kept_values`.
+        kept: what it kept.
+        gradient: (n, 4).
+    """
+    points, hidden, colours = kept
+
+    def across(x, g):
+        return jax.lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=precision)
+
+    def back(g, kernel):
+        return jax.lax.dot_general(g, kernel, (((1,), (1,)), ((), ())), precision=precision)
+
+    g, sigma = gradient[:, :3], gradient[:, 3:]
+    colour = []
+    for (kernel, _), x in zip(field.colour[::-1], colours[::-1]):
+        colour.append((across(x, g), g.sum(0)))
+        g = jnp.where(x > 0, back(g, kernel), 0)
+    views, last = g, hidden[-1]
+    first = across(last, views)
+    through = back(views, field.first) + sigma * field.sigma[0][:, 0]
+    trunk = []
+    for i in range(len(hidden) - 1, -1, -1):
+        own, given, _ = field.trunk[i]
+        g = jnp.where(hidden[i] > 0, through, 0)
+        trunk.append((
+            None if own is None else across(hidden[i - 1], g),
+            None if given is None else across(points, g), g.sum(0),
+        ))  # fmt: skip
+        through = None if own is None else back(g, own)
+    found = Conditioned(
+        tuple(trunk[::-1]), (across(last, sigma), sigma.sum(0)), first, tuple(colour[::-1])
+    )
+    return found, views
+
+
 def _count(params: Mapping[str, Any], name: str) -> int:
     return sum(key.startswith(f"{name}_") for key in params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,43 @@ import jax.numpy as jnp
 from jaxhead.rendering.compaction import compact
 
 Tree = Any
-Field = Callable[[Tree, Tree, Tree], jax.Array]
 Integrate = Callable[[jax.Array, Tree], tuple[jax.Array, Tree]]
 
 BLOCK = 256
 """Samples that go through the sparse backward pass together."""
 NEGLIGIBLE = 1e-6
 """A sample whose gradient is below this share of the largest one so far counts as without."""
-DENSE = 0.6
-"""With a larger share of samples that count, repeating their forward pass costs more than it saves.
-"""
+DENSE = 0.85
+"""With a larger share of samples that count, picking them out costs more than it saves."""
+
+
+class Field(NamedTuple):
+    """A function of rows with its derivative; both static.
+
+    Attributes:
+        values: (weights, rays [n, ...], samples [n, ...]) -> ([n, C], pytree of arrays [n, ...] for
+            `slopes`), row by row.
+        slopes: (weights, the rows that `values` kept [m, ...], gradient [m, C]) -> gradients of the
+            weights and of the rays [m, ...].
+    """
+
+    values: Callable[[Tree, Tree, Tree], tuple[jax.Array, Tree]]
+    slopes: Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]
+
+
+def differentiated(function: Callable[[Tree, Tree, Tree], jax.Array]) -> Field:
+    """The `Field` of a function (weights, rays, samples) -> [n, C], which is run again for slopes.
+    """
+
+    def values(weights, rays, samples):
+        return function(weights, rays, samples), (rays, samples)
+
+    def slopes(weights, kept, gradient):
+        rays, samples = kept
+        pullback = jax.vjp(lambda w, r: function(w, r, samples), weights, rays)[1]
+        return pullback(gradient)
+
+    return Field(values, slopes)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 6, 7))
@@ -37,7 +64,7 @@ def field_sum(
     hidden; with `sparse` the backward pass goes through the others alone.
 
     Args:
-        field: (weights, rays [n, ...], samples [n, ...]) -> [n, C], row by row; static.
+        field: see `Field`; static.
         integrate: (values [chunk, S, C], constants [chunk, ...]) -> (() sum, values [chunk, ...]);
             static. It finds 1 for a ray and 0 for one that fills the last chunk up as
             `constants["counts"]` [chunk] and must multiply the ray's share with it.
@@ -56,7 +83,8 @@ def field_sum(
 
     def body(total, part):
         rays, samples, constants = part
-        value, found = integrate(_dense(field, weights, rays, samples), constants)
+        raw, _ = _values(field, weights, rays, samples)
+        value, found = integrate(raw, constants)
         return total + value, found
 
     total, values = jax.lax.scan(body, jnp.float32(0), parts)
@@ -66,39 +94,31 @@ def field_sum(
 def _forward(field, integrate, weights, rays, samples, constants, chunk, sparse):
     count, parts = _split(rays, samples, constants, chunk)
 
-    def seen(raw, constants, largest):
-        value, back, found = jax.vjp(lambda x: integrate(x, constants), raw, has_aux=True)
-        (change,) = back(jnp.ones_like(value))
-        size = jnp.max(jnp.abs(change), -1).reshape(-1)
-        largest = jnp.maximum(largest, jnp.max(size))
-        return value, found, change, size > NEGLIGIBLE * largest, largest
-
-    def dense(part, largest):
-        rays, samples, constants = part
-        raw, pullback = jax.vjp(lambda w, r: _dense(field, w, r, samples), weights, rays)
-        value, found, change, counts, largest = seen(raw, constants, largest)
-        return value, found, pullback(change), counts, largest
-
-    def thin(part, largest):
-        rays, samples, constants = part
-        raw = _dense(field, weights, rays, samples)
-        value, found, change, counts, largest = seen(raw, constants, largest)
-        slopes = _sparse(field, weights, rays, samples, change, counts)
-        return value, found, slopes, counts, largest
-
     def body(carry, part):
-        total, slopes, largest, share = carry
-        # Both give the same; neighbouring chunks are alike, so the last one tells which is faster.
-        made = jax.lax.cond(share > DENSE, dense, thin, part, largest) if sparse else dense(
-            part, largest
-        )
-        value, found, (of_weights, of_rays), counts, largest = made
-        slopes = jax.tree.map(jnp.add, slopes, of_weights)
-        share = jnp.mean(counts.astype(jnp.float32))
-        return (total + value, slopes, largest, share), (found, of_rays)
+        total, slopes, largest = carry
+        rays, samples, constants = part
+        raw, kept = _values(field, weights, rays, samples)
+        value, back, found = jax.vjp(lambda x: integrate(x, constants), raw, has_aux=True)
+        change = _flat(back(jnp.ones_like(value))[0])
+        size = jnp.max(jnp.abs(change), -1)
+        largest = jnp.maximum(largest, jnp.max(size))
+        counts = size > NEGLIGIBLE * largest
 
-    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights), jnp.float32(0), jnp.float32(1))
-    (total, slopes, _, _), (values, of_rays) = jax.lax.scan(body, zero, parts)
+        def dense():
+            return field.slopes(weights, kept, change)
+
+        def thin():
+            return _thin(field, weights, kept, rays, change, counts)
+
+        share = jnp.mean(counts.astype(jnp.float32))
+        made = jax.lax.cond(share > DENSE, dense, thin) if sparse else dense()
+        of_weights, of_rows = made
+        slopes = jax.tree.map(jnp.add, slopes, of_weights)
+        of_rays = jax.tree.map(lambda x: x.reshape(*raw.shape[:2], *x.shape[1:]).sum(1), of_rows)
+        return (total + value, slopes, largest), (found, of_rays)
+
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights), jnp.float32(0))
+    (total, slopes, _), (values, of_rays) = jax.lax.scan(body, zero, parts)
     residuals = slopes, _joined(of_rays, count), samples, constants
     return (total, _joined(values, count)), residuals
 
@@ -110,39 +130,36 @@ def _backward(field, integrate, chunk, sparse, residuals, gradient):
     return (*scaled, *jax.tree.map(_no_gradient, tuple(rest)))
 
 
-def _dense(field: Field, weights: Tree, rays: Tree, samples: Tree) -> jax.Array:
-    """Values [r, S, C] of all samples."""
+def _values(field: Field, weights: Tree, rays: Tree, samples: Tree) -> tuple[jax.Array, Tree]:
+    """Values [r, S, C] of all samples, and what the field keeps [r S, ...]."""
     count, each = jax.tree.leaves(samples)[0].shape[:2]
 
     def rows(x):
         return jnp.broadcast_to(x[:, None], (count, each, *x.shape[1:])).reshape(-1, *x.shape[1:])
 
-    values = field(weights, jax.tree.map(rows, rays), jax.tree.map(_flat, samples))
-    return values.reshape(count, each, -1)
+    raw, kept = field.values(weights, jax.tree.map(rows, rays), jax.tree.map(_flat, samples))
+    return raw.reshape(count, each, -1), kept
 
 
-def _sparse(field, weights, rays, samples, change, counts):
-    """The gradient of those samples that count, in blocks of them."""
-    each, total = change.shape[1], counts.shape[0]
+def _thin(field, weights, kept, rays, change, counts):
+    """The gradient of those samples that count, in blocks of them; zero for the others' rows."""
+    total = counts.shape[0]
     block = min(BLOCK, total)
-    size = -(-total // block) * block
-    chosen = compact(counts, size)
+    chosen = compact(counts, -(-total // block) * block)
     number = jnp.sum(counts.astype(jnp.int32))
-    samples, change = jax.tree.map(_flat, samples), _flat(change)
 
     def body(index, slopes):
+        of_weights, of_rows = slopes
         take = jax.lax.dynamic_slice(chosen.rows, (index * block,), (block,))
         used = jax.lax.dynamic_slice(chosen.used, (index * block,), (block,))
-        some = jax.tree.map(lambda x: x[take], samples)
+        some = jax.tree.map(lambda x: x[take], kept)
+        found, rows = field.slopes(weights, some, jnp.where(used[:, None], change[take], 0))
+        target = jnp.where(used, take, total)
+        put = jax.tree.map(lambda x, y: x.at[target].set(y, mode="drop"), of_rows, rows)
+        return jax.tree.map(jnp.add, of_weights, found), put
 
-        def values(weights, rays):
-            return field(weights, jax.tree.map(lambda x: x[take // each], rays), some)
-
-        _, pullback = jax.vjp(values, weights, rays)
-        found = pullback(jnp.where(used[:, None], change[take], 0))
-        return jax.tree.map(jnp.add, slopes, found)
-
-    zero = jax.tree.map(jnp.zeros_like, (weights, rays))
+    of_rows = jax.tree.map(lambda x: jnp.zeros((total, *x.shape[1:]), x.dtype), rays)
+    zero = jax.tree.map(jnp.zeros_like, weights), of_rows
     return jax.lax.fori_loop(0, (number + block - 1) // block, body, zero)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhead.rendering.field_sum import field_sum
+from jaxhead.rendering.field_sum import differentiated, field_sum
 from jaxhead.rendering.hierarchical import background_layers
 
 RAYS, SAMPLES = 13, 6
@@ -13,6 +13,9 @@ RAYS, SAMPLES = 13, 6
 
 def field(weights, rays, samples):
     return jnp.tanh(samples @ weights["kernel"] + rays) @ weights["out"]
+
+
+FIELD = differentiated(field)
 
 
 def integrate(raw, given):
@@ -47,7 +50,7 @@ def test_sum_values_and_gradient_are_those_of_the_whole(density, sparse):
     weights, rays, samples, constants = made(density)
 
     def chunked(weights, rays):
-        found = field_sum(field, integrate, weights, rays, samples, constants, 4, sparse)
+        found = field_sum(FIELD, integrate, weights, rays, samples, constants, 4, sparse)
         return 3.0 * found[0], found[1]
 
     def whole(weights, rays):
@@ -66,7 +69,7 @@ def test_hidden_samples_are_left_out_and_nothing_changes_in_batches():
     weights, rays, samples, constants = made(3000.0)
 
     def total(weights, rays, samples, constants):
-        return field_sum(field, integrate, weights, rays, samples, constants, 4, True)[0]
+        return field_sum(FIELD, integrate, weights, rays, samples, constants, 4, True)[0]
 
     many = jax.vmap(total, in_axes=(None, 0, 0, 0))
     doubled = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), (rays, samples, constants))
@@ -78,7 +81,7 @@ def test_hidden_samples_are_left_out_and_nothing_changes_in_batches():
 
 def test_without_differentiation_the_sum_is_the_same():
     given = made(3.0)
-    found, values = jax.jit(field_sum, static_argnums=(0, 1, 6))(field, integrate, *given, 5)
+    found, values = jax.jit(field_sum, static_argnums=(0, 1, 6))(FIELD, integrate, *given, 5)
     expected, layers = plain(*given)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(values, layers, atol=1e-6)

@@ -14,7 +14,7 @@ from jaxhead.encodings.frequency import frequency
 from jaxhead.networks import nerf_mlp
 from jaxhead.networks.audio_condition import AudioAttNet, AudioNet
 from jaxhead.networks.nerf_mlp import FaceNeRF
-from jaxhead.rendering.field_sum import field_sum
+from jaxhead.rendering.field_sum import Field, field_sum
 from jaxhead.rendering.frames import render_in_chunks
 from jaxhead.rendering.hierarchical import (
     FLOOR,
@@ -309,10 +309,10 @@ def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config
 
     def values(field, views, points):
         encoded = frequency(points, bands=config.field.point_bands)
-        hidden = nerf_mlp.trunk_values(field, encoded, precision=precision)
-        sigma = nerf_mlp.densities(field, hidden, precision=precision)
-        logits = nerf_mlp.colour_logits(field, hidden, views, precision=precision)
-        return jnp.concatenate([logits, sigma[:, None]], -1)
+        return nerf_mlp.kept_values(field, encoded, views, precision=precision)
+
+    def slopes(field, kept, gradient):
+        return nerf_mlp.value_slopes(field, kept, gradient, precision=precision)
 
     def integrate(raw, given):
         layers = background_layers(
@@ -323,7 +323,7 @@ def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config
         return jnp.sum(given["counts"][:, None] * error), layers.weights
 
     total, weights = field_sum(
-        values, integrate, field, views, *jax.lax.stop_gradient((points, constants)),
+        Field(values, slopes), integrate, field, views, *jax.lax.stop_gradient((points, constants)),
         chunk, config.sampling.skip,
     )
     return total / target.size, weights
