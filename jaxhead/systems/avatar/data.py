@@ -206,7 +206,8 @@ def make_feed(
         ),
         "head_to_camera": inputs["head_to_camera"],
         "condition": frame_condition(
-            inputs, inputs["expression"], inputs["vertices"], inputs["head_to_camera"], config
+            inputs, inputs["expression"], inputs["vertices"], inputs["head_to_camera"], config,
+            np.arange(spec.frames),
         ),
         "sway": inputs["sway"],
         "torso_motion": inputs["torso_motion"],

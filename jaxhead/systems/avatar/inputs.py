@@ -116,8 +116,14 @@ def require_mesh(capture: Capture) -> None:
         raise InputError(f"{capture.path}: holds no head mesh{of_kind}, the avatar needs one")
 
 
-def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[str, np.ndarray]]:
+def prepare(
+    capture: Capture, config: AvatarConfig, codes: np.ndarray | None = None
+) -> tuple[AvatarSpec, dict[str, np.ndarray]]:
     """The spec and the arrays that a run keeps of its capture (`inputs.npz`).
+
+    Args:
+      capture: it; config: the run's.
+      codes: (N, k) of `semantic.code_components`, where `field.semantic_dims` wants them.
 
     Raises:
       InputError: the capture has no mesh or no usable training frame.
@@ -163,6 +169,8 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
     )
     arrays |= predictor_to_arrays(predictor, "torso_predictor")
     arrays |= sway_arrays(capture, config)
+    if codes is not None:
+        arrays["semantic"] = codes
     poses = _pose_features(arrays, capture.head_to_camera[train])
     arrays["pose_scale"] = np.maximum(poses.std(0), 1e-4)
     arrays |= {f"head/{k}": np.asarray(v) for k, v in head_to_arrays(capture.head).items()}
@@ -202,7 +210,8 @@ def prepare(capture: Capture, config: AvatarConfig) -> tuple[AvatarSpec, dict[st
         size=tuple(int(n) for n in capture.size),
         fps=float(capture.fps),
         scores=int(capture.expression.shape[1]),
-        components=len(arrays["expression_scale"]) + pose_numbers(config.field),
+        components=len(arrays["expression_scale"]) + pose_numbers(config.field)
+        + (0 if codes is None else codes.shape[1]),
         box=_corners(box),
         shape=shape,
         surface_box=_corners(surface_box),
@@ -244,15 +253,23 @@ def expression_condition(
 
 def frame_condition(
     inputs: dict[str, np.ndarray], scores: np.ndarray, vertices: np.ndarray, poses: np.ndarray,
-    config: AvatarConfig,
+    config: AvatarConfig, frames: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n, k) conditions of frames: the expression's, and where `field.pose` the head's pose.
+    """(n, k) conditions of frames: the expression's, CLIP's code where the run has it, and where
+    `field.pose` the head's pose.
 
     Args:
       inputs: of `prepare`; scores: (n, E); vertices: (n, V, 3) metres.
       poses: (n, 4, 4) head to camera.
+      config: the run's.
+      frames: (n,) whose codes to take; None for the mean code, where no picture shows what is
+        asked for.
     """
     expression = expression_condition(inputs, scores, vertices)
+    if "semantic" in inputs:
+        codes = np.zeros((len(expression), inputs["semantic"].shape[1]), np.float32)
+        codes = codes if frames is None else inputs["semantic"][frames]
+        expression = np.concatenate([expression, codes], -1)
     if not config.field.pose:
         return expression
     pose = _pose_features(inputs, poses) / inputs["pose_scale"]

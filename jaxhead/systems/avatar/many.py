@@ -153,4 +153,6 @@ def _components(capture: Capture, config: AvatarConfig) -> int:
     skin = skin_vertices(capture.head.regions, capture.head.region_names)
     shapes = capture.vertices[train][:, skin].reshape(len(train), -1)
     found = expression_components(capture.expression[train], shapes, config.field.expression_dims)
-    return len(found["expression_scale"]) + pose_numbers(config.field)
+    # Codes span as many dimensions as frames allow; a capture has more of these than are wanted.
+    codes = min(config.field.semantic_dims, len(train) - 1)
+    return len(found["expression_scale"]) + codes + pose_numbers(config.field)

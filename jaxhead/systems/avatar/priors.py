@@ -22,7 +22,7 @@ class Priors:
 
     Attributes:
       config: the run's, in which `loss.semantic` is a number.
-      clip: CLIP's image encoder where the run trains with it.
+      clip: CLIP's image encoder where the run trains with it or is made with its codes.
       sources: the weights, as a run records them.
     """
 
@@ -67,11 +67,11 @@ def open_priors(
             path, weight = find_weights(ASSET, assets), WEIGHT
             say(f"trains with the semantic term: {path} (loss.semantic={weight})")
         except InputError as error:
-            if assets is not None and not assets.is_dir():
+            if config.field.semantic_dims > 0 or (assets is not None and not assets.is_dir()):
                 raise
             weight = 0.0
             say(f"trains without the semantic term: {str(error).split(':')[0]}")
-    elif weight > 0:
+    elif weight > 0 or (config.field.semantic_dims > 0 and not is_run(out)):
         path = find_weights(ASSET, assets)
     config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, semantic=weight))
     if path is None:

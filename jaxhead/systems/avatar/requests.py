@@ -97,7 +97,12 @@ def make_requests(
         poses = np.stack([
             orbit_pose(pose, *_angles(options, i, len(poses))) for i, pose in enumerate(poses)
         ])
-    condition = frame_condition(inputs, scores, vertices, own_poses, config)
+    shown = options.expression_from is None and not options.neutral
+    condition = frame_condition(
+        inputs, scores, vertices, own_poses, config, frames if shown else None
+    )
+    if "semantic" in inputs and not shown:
+        notes.append("no picture shows these expressions: the mean of CLIP's codes stands in")
     held = np.clip(condition, -MOST_DEVIATIONS, MOST_DEVIATIONS)
     shaped = len(inputs["expression_scale"])
     if options.expression_from is None and not options.neutral:

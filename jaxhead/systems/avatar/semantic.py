@@ -14,12 +14,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxhead.captures.format import Capture
 from jaxhead.files.weights import read_weights
 from jaxhead.geometry.transforms import matrix_to_axis_angle
-from jaxhead.losses.cosine import cosine_similarity, semantic_prior
+from jaxhead.losses.cosine import cosine_similarity, semantic_prior, unit
 from jaxhead.networks import clip
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.hull import region_masks
 from jaxhead.systems.avatar.views import Shot, cropped, render_shot, square_of, turned
 
 ASSET = "clip_vit_b32"
@@ -48,6 +51,37 @@ def clip_code(variables: Any, image: jax.Array, config: clip.ClipConfig) -> jax.
     """(P,) CLIP's code of a picture (h, w, 3) in [0, 1] of any size."""
     pixels = clip.preprocess(image[None], config.image_size)
     return clip.ClipImageEncoder(config, remat=True).apply(variables, pixels).code[0]
+
+
+def frame_codes(prior: ClipPrior, capture: Capture) -> np.ndarray:
+    """(N, P) float32 unit codes of all frames of a capture, of the squares around their heads."""
+
+    @jax.jit
+    def code(variables, picture, box):
+        corner, side = square_of(box, capture.size)
+        image = picture.astype(jnp.float32) / 255
+        image = cropped(image, corner, side, prior.config.image_size)
+        return unit(clip_code(variables, image, prior.config))
+
+    variables = jax.tree.map(jnp.asarray, prior.variables)
+    return np.stack([
+        np.asarray(code(variables, capture.frame(n), region_masks(capture.masks(n))[1]))
+        for n in range(len(capture))
+    ])
+
+
+def code_components(codes: np.ndarray, train: np.ndarray, dims: int) -> np.ndarray:
+    """(N, k) float32 principal components of all frames' codes (N, P), unit deviation in training.
+
+    Args:
+      codes: of all frames; train: ids of those that the components are fitted on.
+      dims: components wanted; fewer where the frames span fewer.
+    """
+    centred = codes.astype(np.float64) - codes[train].mean(0)
+    _, deviation, directions = np.linalg.svd(centred[train], full_matrices=False)
+    deviation = deviation / np.sqrt(max(1, len(train) - 1))
+    keep = min(dims, int(np.sum(deviation > 1e-6)))
+    return (centred @ directions[:keep].T / deviation[:keep]).astype(np.float32)
 
 
 def pose_numbers(head_to_camera: jax.Array) -> jax.Array:

@@ -23,8 +23,9 @@ from jaxhead.systems.avatar.data import make_feed
 from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
-from jaxhead.systems.avatar.priors import open_priors
+from jaxhead.systems.avatar.priors import Priors, open_priors
 from jaxhead.systems.avatar.requests import Requests, make_requests
+from jaxhead.systems.avatar.semantic import code_components, frame_codes
 from jaxhead.systems.avatar.surface import (
     GeometryCache,
     frame_geometry,
@@ -106,7 +107,7 @@ def opened_recipe(
     """
     priors = open_priors(config, out, assets, say)
     config = priors.config
-    run, capture = _opened(captures, out, config, seed, priors.sources)
+    run, capture = _opened(captures, out, config, seed, priors)
     priors.check(run)
     spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = frozen_arrays(inputs)
@@ -122,7 +123,7 @@ def opened_recipe(
         seen = dict(frozen)
         if counted:
             seen["surface_box"] = np.float32([*frozen["surface_box"], spec.shape[::-1]])
-        stages = build(config, spec, seen, feed, priors.clip)
+        stages = build(config, spec, seen, feed, priors.clip if config.loss.semantic else None)
         yield stages, _sampler(capture, spec, inputs, frozen, config)
     finally:
         geometry.close()
@@ -130,7 +131,7 @@ def opened_recipe(
 
 def _opened(
     captures: list[pathlib.Path], out: pathlib.Path, config: AvatarConfig, seed: int,
-    weights: tuple[dict[str, Any], ...] = (),
+    priors: Priors | None = None,
 ) -> tuple[Run, Capture]:
     if not processes.from_first(lambda: is_run(out)):
         if not captures:
@@ -138,9 +139,16 @@ def _opened(
         capture = load_capture(captures[0])
 
         def create() -> None:
-            spec, inputs = prepare(capture, config)
+            codes = None
+            if config.field.semantic_dims:
+                assert priors is not None and priors.clip is not None
+                codes = code_components(
+                    frame_codes(priors.clip, capture), capture.train, config.field.semantic_dims
+                )
+            spec, inputs = prepare(capture, config, codes)
             inputs |= surface_arrays(spec, capture.head, config=config)
             source = {"path": str(captures[0].absolute()), "digest": capture.digest}
+            weights = priors.sources if priors else ()
             create_run(
                 out, system="avatar", config=to_document(config), seed=seed,
                 spec=dataclasses.asdict(spec), sources=(source, *weights), inputs=inputs,

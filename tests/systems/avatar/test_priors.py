@@ -3,13 +3,17 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from systems.avatar.tiny_clip import CONFIG, published_state, write_safetensors
 
 from jaxhead.files.errors import InputError
+from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar import verbs
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.priors import open_priors
+from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.training.configuration import override, to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import create_run, load_run
@@ -42,6 +46,9 @@ def test_without_weights_asking_for_the_term_is_refused_in_a_line(assets, tmp_pa
     with pytest.raises(InputError, match="CLIP's ViT-B/32 .MIT. was not found as") as error:
         open_priors(config, tmp_path / "run", assets, print)
     assert "\n" not in str(error.value) and "put it at" in str(error.value)
+    condition = override(AvatarConfig(), ["field.semantic_dims=2"])
+    with pytest.raises(InputError, match="CLIP's ViT-B/32"):
+        open_priors(condition, tmp_path / "run", assets, print)
     off = override(AvatarConfig(), ["loss.semantic=0"])
     said = []
     assert open_priors(off, tmp_path / "run", None, said.append).clip is None and not said
@@ -83,12 +90,14 @@ def test_weights_of_something_else_are_refused_by_name(assets, tmp_path):
         open_priors(AvatarConfig(), tmp_path / "run", assets, print)
 
 
+@pytest.mark.slow
 def test_a_run_with_all_priors_trains_and_goes_on(folder, config, assets, tmp_path):
     write_safetensors(assets / "clip_vit_b32.safetensors", published_state())
     config = dataclasses.replace(config, steps=4)
     config = override(config, [
-        "field.direction_encoding=frequency", "prior.every=2", "prior.size=16",
-        "loss.depth_ordinal=0.01", "loss.depth_smoothness=0.01", "prior.pairs=8",
+        "field.direction_encoding=frequency", "field.semantic_dims=2", "prior.every=2",
+        "prior.size=16", "loss.depth_ordinal=0.01", "loss.depth_smoothness=0.01",
+        "prior.pairs=8", "field.levels=1", "torso.levels=1",
     ])  # fmt: skip
     out = tmp_path / "run"
     verbs.train([folder], out, config=config, progress=Progress(quiet=True), assets=assets)
@@ -102,3 +111,19 @@ def test_a_run_with_all_priors_trains_and_goes_on(folder, config, assets, tmp_pa
     run = load_run(out)
     assert run.config["loss"]["semantic"] == 0.1
     assert run.sources[1]["weights"] == "clip_vit_b32"
+    inputs = run.inputs()
+    assert inputs["semantic"].shape == (run.spec["frames"], 2)
+    shaped = len(inputs["expression_scale"])
+    assert run.spec["components"] == shaped + 2 + 6
+    train = inputs["semantic"][inputs["train"]]
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(train.std(0, ddof=1), 1, rtol=1e-3)
+    # A frame is rendered with its own code, a played expression with the mean.
+    spec, head = AvatarSpec.from_json(dict(run.spec)), verbs._head(inputs)
+    own = make_requests(RenderOptions(split="test"), spec, inputs, head, config)
+    np.testing.assert_array_equal(
+        own.condition[:, shaped : shaped + 2],
+        np.clip(inputs["semantic"][inputs["test"]], -3, 3),
+    )
+    still = make_requests(RenderOptions(split="test", neutral=True), spec, inputs, head, config)
+    assert not still.condition[:, shaped : shaped + 2].any() and still.notes

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from quick_compile import compiled
+from systems.avatar.tiny_clip import one_level
 
 from jaxhead.geometry.cameras import pixel_centres
 from jaxhead.systems.avatar.predict import predict
@@ -28,13 +29,8 @@ def shot(small):
     )  # fmt: skip
 
 
-def solid(variables):
-    """Parameters of a field that is seen."""
-    return jax.tree.map(lambda x: 20 * x, variables.params["avatar"])
-
-
 def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, shot):
-    size, params = small.spec.size, solid(variables)
+    size, (config, params) = small.spec.size, one_level(small.config, small.spec.components)
     request = {
         "K": small.frozen["K"], "head_to_camera": shot.head_to_camera, "geometry": shot.geometry,
         "condition": shot.condition, "sway": shot.sway, "torso_motion": shot.torso_motion,
@@ -45,8 +41,8 @@ def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, sho
 
     def both(params, state):
         found = render_shot(params, state, small.frozen, shot, pixels=size[0], size=size,
-                            config=small.config, chunk=1000)
-        true = predict(params, state, small.frozen, request, size=size, config=small.config)
+                            config=config, chunk=1000)
+        true = predict(params, state, small.frozen, request, size=size, config=config)
         return found, true["rgb"], true["alpha"]
 
     found, true, alpha = compiled(both, params, variables.state)(params, variables.state)
@@ -55,14 +51,16 @@ def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, sho
 
 
 def test_memory_is_that_of_a_chunk(small, variables, shot):
+    config, params = one_level(small.config, small.spec.components)
+
     def needed(chunk):
         def loss(params, state):
             return jnp.sum(render_shot(
                 params, state, small.frozen, shot, pixels=32, size=small.spec.size,
-                config=small.config, chunk=chunk,
+                config=config, chunk=chunk,
             ))  # fmt: skip
 
-        program = compiled(jax.grad(loss), variables.params["avatar"], variables.state)
+        program = compiled(jax.grad(loss), params, variables.state)
         return program.memory_analysis().temp_size_in_bytes
 
     chunked, whole = needed(64), needed(32 * 32)

@@ -1,24 +1,57 @@
-"""A tiny CLIP with random weights, also as the file that a user would have."""
+"""A tiny CLIP and a tiny field with random weights; CLIP's also as the file that a user has."""
 
+import dataclasses
 import json
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.networks import clip
+from jaxhead.systems.avatar import model
+from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.semantic import ClipPrior
+from jaxhead.systems.avatar.system import TORSO_CONDITION
 
 CONFIG = clip.ClipConfig(
     width=64, layers=1, heads=1, hidden=64, projection=16, image_size=32, patch=8
 )
 
 
+def randomly(shapes: Any, gain: float = 1.0) -> Any:
+    """Normal values for a tree of shapes: kernels by their inputs, scales near one."""
+    random = np.random.RandomState(0)
+
+    def leaf(path, shape):
+        value = random.standard_normal(shape.shape) / np.sqrt(max(1, np.prod(shape.shape[:-1])))
+        return jnp.asarray(gain * value + (getattr(path[-1], "key", "") == "scale"), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
 def tiny_prior() -> ClipPrior:
-    pixels = jnp.zeros((1, CONFIG.image_size, CONFIG.image_size, 3))
-    variables = jax.jit(clip.ClipImageEncoder(CONFIG).init)(jax.random.key(0), pixels)
-    return ClipPrior(CONFIG, variables)
+    pixels = jax.ShapeDtypeStruct((1, CONFIG.image_size, CONFIG.image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(clip.ClipImageEncoder(CONFIG).init, jax.random.key(0), pixels)
+    return ClipPrior(CONFIG, randomly(shapes))
+
+
+def one_level(config: AvatarConfig, components: int) -> tuple[AvatarConfig, Any]:
+    """The configuration with hash grids of one level, which compile fast, and parameters for it
+    whose field is seen."""
+    config = dataclasses.replace(
+        config, field=dataclasses.replace(config.field, levels=1),
+        torso=dataclasses.replace(config.torso, levels=1),
+    )  # fmt: skip
+    shapes = jax.eval_shape(
+        lambda key: {
+            "head": model.init_head(key, config.field, components),
+            "torso": model.init_torso(key, config.torso, TORSO_CONDITION),
+        },
+        jax.random.key(0),
+    )
+    return config, randomly(shapes, 1.5)
 
 
 def published_state(seed: int = 0) -> dict[str, np.ndarray]:
