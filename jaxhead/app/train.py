@@ -45,7 +45,8 @@ def _train(
     system = registry.load(name)
     config = configuration(system, former, preset=flags.preset, overrides=flags.set)
     _check_captures(captures)
-    options = {"replay": True} if flags.replay else {}
+    options: dict[str, Any] = {"replay": True} if flags.replay else {}
+    options |= _assets(flags)
     result = system.train(
         [pathlib.Path(capture) for capture in captures],
         out,
@@ -55,7 +56,6 @@ def _train(
         minutes=flags.minutes,
         devices=flags.devices,
         progress=Progress(),
-        assets=_assets(flags),
         **options,
     )
     if flags.replay:
@@ -89,13 +89,14 @@ def _run_many(
         results = registry.load_many(name).train(
             [pathlib.Path(capture) for capture in captures], out, config=config, seed=flags.seed,
             steps=flags.steps, minutes=flags.minutes, devices=flags.devices, progress=Progress(),
-            assets=_assets(flags),
+            **_assets(flags),
         )  # fmt: skip
         return max(finish(result, out / result.run.path.name) for result in results)
 
 
-def _assets(flags: Any) -> pathlib.Path | None:
-    return None if flags.assets is None else pathlib.Path(flags.assets)
+def _assets(flags: Any) -> dict[str, Any]:
+    """What `train` of a system is given of the folder of weights: nothing where there is none."""
+    return {} if flags.assets is None else {"assets": pathlib.Path(flags.assets)}
 
 
 def _holds_runs(out: pathlib.Path) -> bool:

@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+from jaxhead.encodings.frequency import frequency
 from jaxhead.encodings.hash_grid import HashGridConfig
 from jaxhead.files.errors import InputError
+from jaxhead.networks.hash_field import direction_values, encoded_directions
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.checkpoint import head_from_insta, head_to_insta
 from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
@@ -204,3 +206,30 @@ def test_other_encodings_of_points_learn(encoding):
     for _ in range(60):
         params, state = step(params, state)
     assert float(loss(params)) < 0.2 * before
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_directions_may_be_encoded_by_waves(bands):
+    config = FieldConfig(
+        levels=1, log2_size=6, base_resolution=4, finest_resolution=4, hidden=8,
+        geometry_features=3, direction_encoding="frequency", direction_bands=bands,
+    )  # fmt: skip
+    params = model.init_head(jax.random.key(0), config, 2)
+    first = params["color"]["layer_0"]["kernel"]
+    assert first.shape == (3 * (2 * bands + 1) + 3, 8)
+    assert direction_values(FieldConfig()) == 16
+    points = jnp.full((2, 3), 0.4)
+    directions = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.6, 0.8]])
+    np.testing.assert_allclose(
+        encoded_directions(directions, config), frequency(directions, bands=bands)
+    )
+
+    @jax.jit
+    def field(params, directions):
+        return model.head_field(params, points, directions, jnp.ones((2, 2)), config=config)
+
+    rgb, sigma, _ = field(params, directions)
+    assert np.abs(rgb[0] - rgb[1]).max() > 1e-4
+    np.testing.assert_array_equal(sigma[0], sigma[1])
+    slope = jax.grad(lambda p: jnp.sum(field(p, directions)[0]))(params)
+    assert np.all(np.any(np.asarray(slope["color"]["layer_0"]["kernel"]) != 0, axis=1)[-3:])
