@@ -1,0 +1,1 @@
+"""A statistical head fitted to a clip: identity and focal length shared, pose and face by frame."""
