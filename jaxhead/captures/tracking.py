@@ -171,12 +171,12 @@ def _fill_and_smooth(
         "translation": translation,
         "scores": np.clip(scores, 0.0, 1.0),
         "vertices": vertices,
-        "pixels": _filled_pixels(face, measured, folder),
+        "pixels": filled_pixels(face, measured, folder),
         "strengths": strengths,
     }
 
 
-def _filled_pixels(
+def filled_pixels(
     face: FaceTrack, measured: np.ndarray, folder: str | os.PathLike | None
 ) -> RowFile:
     """(N, 478, 2) landmarks in full-frame pixels, interpolated where no face was found."""
