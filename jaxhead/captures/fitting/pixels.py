@@ -1,0 +1,90 @@
+"""The fit of a clip refined on its pictures: what `photometric` needs, made of a fit and a clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhead.captures.crop import Crop
+from jaxhead.captures.fitting.fit import Fit, mark_errors
+from jaxhead.captures.fitting.photometric import (
+    PhotometricConfig,
+    Refinement,
+    refine_frames,
+)
+from jaxhead.captures.fitting.posing import baked
+from jaxhead.captures.fitting.problem import State, make_problem
+from jaxhead.captures.fitting.skin import Window, skin_of
+from jaxhead.captures.fitting.tracked import Clip, Fittable, near_marks
+from jaxhead.captures.unwrap import Surface, surface_points
+from jaxhead.captures.validate import MEASURED
+
+_STRIDE = 4
+
+
+def refine_fit(
+    fit: Fit,
+    clip: Clip,
+    fittable: Fittable,
+    crop: Crop,
+    frames: Callable[[], Iterable[np.ndarray]],
+    config: PhotometricConfig | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Fit, Refinement]:
+    """Returns the fit with poses and faces refined on the pixels, and what that found.
+
+    Args:
+      fit: of the measured frames of the clip; fittable: the head.
+      crop: the stored window of the clip.
+      frames: gives the (H, W, 3) uint8 full frames of the clip, anew at each call.
+      config: settings.
+      progress: called with (pictures done, pictures in all).
+    """
+    config = config or PhotometricConfig()
+    measured = clip.status == MEASURED
+    ids = np.flatnonzero(measured)
+    window = dataclasses.replace(crop, size=min(config.size, crop.side // 4 * 4))
+
+    def pictures() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(frames()):
+            if index < len(measured) and measured[index]:
+                yield window.resample(frame).astype(np.float32) / 255
+
+    body = baked(fittable.body, fit.identity)
+    faces = np.asarray(fittable.head.faces)
+    template = np.asarray(body.template)
+    surface = surface_points(template, faces, near_marks(fittable.marks, template).astype(float))
+    surface = Surface(*(part[::_STRIDE] for part in dataclasses.astuple(surface)))
+    skin, marks = skin_of(body, fittable.marks, surface, faces)
+    centre = np.array(clip.size[::-1], np.float64) / 2
+    centred = np.asarray(clip.pixels[ids])[:, fittable.marks.observed] - centre
+    problem = make_problem(
+        skin.body, marks, centred, np.ones(centred.shape[:2]), ids, fit.scale, fittable.config
+    )
+    shift = window.points(centre)
+    shared = np.array([np.log(fit.focal)], np.float32)
+    found = refine_frames(
+        pictures, skin, Window(jnp.float32(window.scale), jnp.asarray(shift, jnp.float32)),
+        problem, shared, fit.rotation, fit.frames, clip.train[ids], config, progress=progress,
+    )  # fmt: skip
+    state = State(jnp.asarray(shared), jnp.asarray(found.rotation), jnp.asarray(found.frames))
+    error = mark_errors(problem, state)
+    figures = {
+        "colour_cost_before": float(found.before.mean()),
+        "colour_cost_after": float(found.after.mean()),
+        "landmark_error_before_pixels": float(np.sqrt((fit.error**2).mean())),
+        "landmark_error_after_pixels": float(np.sqrt((error**2).mean())),
+        "landmark_cost_ratio": float(found.landmarks_after.sum() / found.landmarks_before.sum()),
+        "colour_spread": float(found.appearance.spread),
+        "refined_share": float((found.after < found.before).mean()),
+        "light": np.asarray(found.appearance.light, np.float64).round(4).tolist(),
+    }
+    refined = dataclasses.replace(
+        fit, rotation=found.rotation.astype(np.float64), frames=found.frames.astype(np.float64),
+        error=error, figures={**fit.figures, "photometric": figures},
+    )  # fmt: skip
+    return refined, found
