@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from typing import Any
 
 from absl.flags import FlagValues
 
@@ -29,7 +30,12 @@ def run(arguments: Arguments) -> int:
         return exchange.run(video, flags)
     if not flags.out and not flags.check:
         raise UsageError("--out is missing (or --check, for a report alone)")
+    fitted = flags.head != "mediapipe"
+    if flags.photometric and not fitted:
+        raise UsageError("--photometric refines a fitted head, give one with --head")
     if os.path.isdir(video):
+        if fitted:
+            raise UsageError(f"--head fits one video, {video} is a folder")
         return _folder(video, flags)
     for name in ("jobs", "ray"):
         if getattr(flags, name) is not None:
@@ -44,7 +50,10 @@ def run(arguments: Arguments) -> int:
     if flags.check:
         print(report(video, fps=flags.fps, assets=flags.assets))
     if flags.out:
-        capture(video, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets)
+        capture(
+            video, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets,
+            head=flags.head if fitted else None, photometric=flags.photometric,
+        )  # fmt: skip
         for note in notes(flags.out):
             print(f"note: {note}", file=sys.stderr)
         overlay = os.path.join(flags.out, "overlay.mp4")
@@ -81,7 +90,14 @@ def report(video: str, *, fps: float = 25.0, assets: str | None = None) -> str:
 
 
 def capture(
-    video: str, out: str, *, size: int = 512, fps: float = 25.0, assets: str | None = None
+    video: str,
+    out: str,
+    *,
+    size: int = 512,
+    fps: float = 25.0,
+    assets: str | None = None,
+    head: str | None = None,
+    photometric: bool = False,
 ) -> None:
     """Makes a capture and counts its frames aloud.
 
@@ -91,14 +107,22 @@ def capture(
         size: stored side in pixels.
         fps: frames a second.
         assets: folder of third-party models.
+        head: KIND:PATH of the head model that is fitted, None for MediaPipe's landmarks.
+        photometric: also fit it to the pixels.
 
     Raises:
-        InputError: bad video, no face, an existing folder, a missing model.
+        InputError: bad video, no face, an existing folder, a missing model, a head that cannot be
+            fitted.
     """
     from jaxhead.captures.record import record
 
+    fitting: dict[str, Any] = {}
+    if head is not None:
+        from jaxhead.captures.fitting.sources import read_fittable
+
+        fitting = {"fittable": read_fittable(head), "photometric": photometric}
     with stages() as progress:
-        record(video, out, size=size, fps=fps, assets=assets, progress=progress)
+        record(video, out, size=size, fps=fps, assets=assets, progress=progress, **fitting)
 
 
 def notes(path: str) -> list[str]:

@@ -66,18 +66,25 @@ def _capture(values: flags.FlagValues) -> None:
         "write a capture as another program's data: INSTA's transforms.json, meshes, depth",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "head",
-        None,
-        "of an import with meshes, flame:PATH of their head model: makes those of vhap, which "
-        "stores parameters; names regions and landmarks of the others",
-        flag_values=values,
-    )
     flags.DEFINE_bool(
         "check",
         False,
         "only report how suitable the video is, with advice per finding; with --out, report and "
         "then capture",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "head",
+        "mediapipe",
+        "the head model that is fitted: mediapipe (the landmarks themselves), flame:PATH, bfm:PATH "
+        "or npz:PATH; of an import, the model of its meshes: makes those of vhap, which stores "
+        "parameters, and names regions and landmarks of the others",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "photometric",
+        False,
+        "fit the head model to the pixels as well, after the landmarks",
         flag_values=values,
     )
     _common(values)
@@ -295,6 +302,7 @@ VERBS = {
             (
                 "jaxhead capture talk.mp4 --check",
                 "jaxhead capture talk.mp4 --out talk --size 256",
+                "jaxhead capture talk.mp4 --out talk --head flame:flame/generic_model.pkl",
                 "jaxhead capture videos --out captures --jobs 2  # each; again: what is left",
                 "jaxhead capture marcel --from insta --out captured  # another program's data",
                 "jaxhead capture May --from radnerf --out may",

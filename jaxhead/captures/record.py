@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.crop import Crop, choose_crop
-from jaxhead.captures.following import follow_face
+from jaxhead.captures.fitting.pixels import refine_fit
+from jaxhead.captures.fitting.tracked import (
+    Clip,
+    Fittable,
+    fit_clip,
+    observe,
+    posed_arrays,
+    tracking_of,
+)
+from jaxhead.captures.following import FaceTrack, follow_face
 from jaxhead.captures.format import AUDIO_RATE, CaptureWriter, file_digest
 from jaxhead.captures.landmarks import LANDMARKS, PersonSegmenter
 from jaxhead.captures.refine import refine_poses
@@ -35,7 +44,9 @@ from jaxhead.files.errors import InputError, about
 from jaxhead.files.rows import RowFile
 from jaxhead.files.sound import read_audio
 from jaxhead.files.video import decode, probe
+from jaxhead.heads.canonical_face import CanonicalFace
 from jaxhead.heads.mediapipe import canonical_face, closed_head, extend_vertices
+from jaxhead.heads.model import HeadModel
 
 Progress = Callable[[str, int, int], None]
 _REFINE_SIZE = 512
@@ -51,6 +62,8 @@ def record(
     progress: Progress | None = None,
     overlay: bool = True,
     overwrite: bool = False,
+    fittable: Fittable | None = None,
+    photometric: bool = False,
 ) -> pathlib.Path:
     """Make the capture folder `out` from a video of one person.
 
@@ -63,6 +76,8 @@ def record(
       progress: called as progress(stage, frames done, frames in all).
       overlay: also write overlay.mp4.
       overwrite: replace an existing folder.
+      fittable: the statistical head that is fitted; None for MediaPipe's landmarks as the mesh.
+      photometric: also fit the statistical head to the pixels.
 
     Returns:
       The path of the capture.
@@ -76,7 +91,6 @@ def record(
     info = probe(video)
     expected = max(1, round(info.duration * fps))
     with CaptureWriter(out, size=(size, size), fps=fps, overwrite=overwrite) as writer:
-        canonical = canonical_face(find_asset("face_landmarker", assets))
         with about(video):
             face = follow_face(
                 decode(video, fps=fps),
@@ -84,17 +98,19 @@ def record(
                 folder=writer.folder,
                 progress=lambda n: tell("landmarks", n, expected),
             )
-        rigid = np.zeros(len(canonical.vertices))
-        rigid[canonical.procrustes_index] = canonical.procrustes_weights
-        with about(video):
-            tracked = track(
-                face, canonical.vertices.astype(np.float64), rigid, folder=writer.folder
-            )
-        usable = tracked.train & (tracked.status == MEASURED)
-        corners = [np.stack([x.min(1), x.max(1)], 1) for x in tracked.pixels.blocks()]
-        crop = choose_crop(np.concatenate(corners)[usable], tracked.size, size)
-        tracked = refine_tracking(video, fps, tracked, canonical.faces, crop)
-        head, arrays = assemble(tracked, canonical, crop, writer.folder)
+        if fittable is None:
+            canonical = canonical_face(find_asset("face_landmarker", assets))
+            with about(video):
+                tracked = track_face(face, canonical, writer.folder)
+            crop = crop_of(tracked, size)
+            tracked = refine_tracking(video, fps, tracked, canonical.faces, crop)
+            head, arrays = assemble(tracked, canonical, crop, writer.folder)
+        else:
+            with about(video):
+                tracked, head, crop = track_head(
+                    video, fps, face, fittable, size, writer.folder, tell, photometric=photometric
+                )
+            arrays = posed_arrays(tracked, crop, writer.folder)
         with PersonSegmenter(assets) as segmenter:
             pictures = Pictures(video, fps, crop, segmenter, arrays)
             plate, figures = write_frames(
@@ -122,6 +138,45 @@ def record(
             },
         )
     return pathlib.Path(out)
+
+
+def track_face(face: FaceTrack, canonical: CanonicalFace, folder: pathlib.Path) -> Tracking:
+    """The clip tracked with MediaPipe's landmarks as the mesh."""
+    rigid = np.zeros(len(canonical.vertices))
+    rigid[canonical.procrustes_index] = canonical.procrustes_weights
+    return track(face, canonical.vertices.astype(np.float64), rigid, folder=folder)
+
+
+def track_head(
+    video: str | os.PathLike,
+    fps: float,
+    face: FaceTrack,
+    fittable: Fittable,
+    size: int,
+    folder: pathlib.Path,
+    tell: Progress,
+    *,
+    photometric: bool,
+) -> tuple[Tracking, HeadModel, Crop]:
+    """The clip tracked with a statistical head, the subject's head model and the stored window."""
+    clip = observe(face, folder)
+    fit = fit_clip(clip, fittable, progress=lambda n, of: tell("head", n, of))
+    crop = crop_of(clip, size)
+    if photometric:
+        fit, _ = refine_fit(
+            fit, clip, fittable, crop, lambda: decode(video, fps=fps),
+            progress=lambda n, of: tell("pixels", n, of),
+        )  # fmt: skip
+    tracked, head = tracking_of(fit, clip, fittable, folder=folder)
+    tracked = refine_tracking(video, fps, tracked, np.asarray(head.faces), crop)
+    return tracked, head, crop
+
+
+def crop_of(clip: Clip | Tracking, size: int) -> Crop:
+    """The stored window of a clip, from the landmarks of its measured training frames."""
+    usable = clip.train & (clip.status == MEASURED)
+    corners = [np.stack([x.min(1), x.max(1)], 1) for x in clip.pixels.blocks()]
+    return choose_crop(np.concatenate(corners)[usable], clip.size, size)
 
 
 def refine_tracking(

@@ -31,8 +31,8 @@ class Capture:
       fps: frames per second.
       K: (3, 3) float32 intrinsics in stored pixels.
       head_to_camera: (N, 4, 4) float32 rigid pose per frame.
-      expression: (N, E) float32 scores in [0, 1], named by `head.expression_names`; imported
-        captures hold their source's coefficients.
+      expression: (N, E) float32 scores named by `head.expression_names`; in [0, 1], or deviations
+        of either sign where a statistical head was fitted or imported.
       vertices: (N, V, 3) float32 metres in head space: expression applied, rigid pose removed;
         V = 0 for a capture without a mesh.
       landmarks: (N, L, 2) float32 stored pixels; L may be 0.

@@ -53,6 +53,21 @@ def workers(monkeypatch, tmp_path):
     return calls
 
 
+def test_a_head_is_read_before_the_video(workers, monkeypatch, capsys):
+    asked = []
+
+    def record(video, out, *, fittable, photometric, **options):
+        asked.append((fittable, photometric))
+        raise InputError("stopped here")
+
+    monkeypatch.setattr(sys.modules["jaxhead.captures.record"], "record", record)
+    monkeypatch.setattr("jaxhead.captures.fitting.sources.read_head", lambda spec: spec)
+    monkeypatch.setattr("jaxhead.captures.fitting.sources.fittable_of", lambda head: ("fit", head))
+    argv = ["capture", "v.mp4", "--out", "c", "--head", "npz:head.npz", "--photometric"]
+    assert main(argv) == 1
+    assert asked == [(("fit", "npz:head.npz"), True)]
+
+
 def test_capture_passes_its_flags_and_counts_each_stage(workers, capsys):
     argv = ["capture", "--size", "128", "v.mp4", "--fps", "30", "--out", "c", "--assets", "a"]
     assert main(argv) == 0

@@ -77,7 +77,7 @@ def expression_components(
     are apart; both blocks get one total variance before their principal components are taken.
 
     Args:
-      scores: (n, E) in [0, 1].
+      scores: (n, E) in units that are alike (shares in [0, 1], or deviations).
       shapes: (n, S) coordinates of the skin in metres.
       dims: components wanted; fewer where the frames span fewer.
 
