@@ -94,6 +94,19 @@ def bent_head(head: HeadModel, person: dict[str, float]) -> HeadModel:
     )
 
 
+def identity_basis(head: HeadModel) -> np.ndarray:
+    """(I, V, 3) displacement in metres per deviation of each of the proportions, at the mean head.
+
+    Args:
+      head: the mean head.
+    """
+    template = np.asarray(head.template, np.float64)
+    single = (
+        {name: DEVIATIONS[other] * (name == other) for name in DEVIATIONS} for other in DEVIATIONS
+    )
+    return np.stack([bend(template, person) - template for person in single]).astype(np.float32)
+
+
 def bent_basis(points: np.ndarray, basis: np.ndarray, person: dict[str, float]) -> np.ndarray:
     """(E, V, 3) displacements per unit score of bent points, from those of points (V, 3)."""
     points, basis = np.asarray(points, np.float64), np.asarray(basis, np.float64)
