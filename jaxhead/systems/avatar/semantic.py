@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.captures.hull import region_masks
 from jaxhead.files.weights import read_weights
 from jaxhead.geometry.transforms import matrix_to_axis_angle
 from jaxhead.losses.cosine import cosine_similarity, semantic_prior, unit
 from jaxhead.networks import clip
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.hull import region_masks
 from jaxhead.systems.avatar.views import Shot, cropped, render_shot, square_of, turned
 
 ASSET = "clip_vit_b32"
