@@ -119,8 +119,21 @@ def test_poses_of_another_capture_and_another_background(fast_run, tmp_path, wav
     change = bright[0]["rgb"] - shown[0]["rgb"]
     clear = shown[0]["alpha"] < 0.05
     assert np.all(bright[0]["rgb"][clear] > 0.9) and np.abs(change[~clear]).min() < 0.5
-    big, _ = pictures(fast_run, size=64, frames=1)
-    assert big.size == (64, 64)
+
+
+def test_another_size_scales_camera_torso_and_plate(fast_run):
+    opened = verbs.open_run(fast_run)
+    small, big = (
+        verbs.make_clip(
+            RenderOptions(size=size), opened.spec, opened.inputs, opened.config.audio
+        )
+        for size in (None, 96)
+    )
+    assert big.size == (96, 96) and big.background.shape == (96, 96, 3)
+    np.testing.assert_allclose(big.K[:2], 2 * small.K[:2])
+    a, b = (next(opened.requests(clip))["torso_motion"] for clip in (small, big))
+    np.testing.assert_allclose(b[:, 2], 2 * a[:, 2], atol=1e-5)
+    np.testing.assert_array_equal(b[:, :2], a[:, :2])
 
 
 def test_own_poses_are_played_as_they_are(fast_run, folder, capture):
