@@ -58,10 +58,10 @@ class Small:
     frozen: dict[str, jax.Array]
     head: HeadModel
 
-    def stage(self, feed: Any = None, config: AvatarConfig | None = None):
+    def stage(self, feed: Any = None, config: AvatarConfig | None = None, clip: Any = None):
         """The recipe's only stage."""
         frozen = verbs.frozen_arrays(self.inputs)
-        (stage,) = verbs.build(config or self.config, self.spec, frozen, feed)
+        (stage,) = verbs.build(config or self.config, self.spec, frozen, feed, clip)
         return stage
 
 

@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import export
+from systems.avatar.tiny_clip import tiny_prior
 
 from jaxhead.systems.avatar.data import make_feed
+from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.model import init_head
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.surface import GeometryCache, frame_geometry
+from jaxhead.training.configuration import override
 from jaxhead.training.lowering import export_step
 
 VARIANTS = {
@@ -44,6 +47,26 @@ def test_the_step_lowers_for_tpus(small, variant):
         geometry.close()
     assert made["step"].platforms == ("tpu",)
     assert "all_reduce" in made["step"].mlir_module()
+
+
+def test_the_step_with_all_priors_lowers_for_tpus(small):
+    config = override(small.config, [
+        "loss.semantic=0.1", "loss.depth_ordinal=0.1", "loss.depth_smoothness=0.1",
+        "prior.pairs=4", "prior.size=16", "field.direction_encoding=frequency", "field.levels=1",
+    ])  # fmt: skip
+    geometry = GeometryCache(small.inputs["vertices"], small.inputs["train"][:1], small.frozen,
+                             config=config)  # fmt: skip
+    try:
+        feed = make_feed(small.capture, small.spec, small.inputs, geometry, config,
+                         DepthMaps(small.capture, config))
+        stage = small.stage(feed, config, tiny_prior())
+        made = export_step(stage, devices=jax.local_devices()[:2])
+    finally:
+        geometry.close()
+    assert made["step"].platforms == ("tpu",)
+    text = made["step"].mlir_module()
+    # The picture that CLIP sees is rendered in the step, where it is due.
+    assert "stablehlo.case" in text or "stablehlo.if" in text
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
