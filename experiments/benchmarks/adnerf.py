@@ -31,6 +31,7 @@ from jaxhead.networks.torch_layers import to_published
 from jaxhead.rendering.frames import render_in_chunks
 from jaxhead.systems.adnerf import nerf_model as model
 from jaxhead.systems.adnerf.nerf_config import NerfConfig
+from jaxhead.systems.adnerf.nerf_errors import squared_errors
 from jaxhead.systems.adnerf.nerf_stages import part_adams
 from jaxhead.systems.adnerf.rays import camera_rays
 
@@ -89,7 +90,7 @@ def ours(config: NerfConfig, params, given) -> dict[str, Callable[[], Any]]:
         def loss(params):
             rays = model.Rays(given["step/origins"], given["step/directions"], bounds)
             behind = (given["behind"],) * 2
-            return sum(model.squared_errors(
+            return sum(squared_errors(
                 params, given["code"], rays, behind, given["target"], config, key=key
             ))  # fmt: skip
 

@@ -14,7 +14,6 @@ from jaxhead.encodings.frequency import frequency
 from jaxhead.networks import nerf_mlp
 from jaxhead.networks.audio_condition import AudioAttNet, AudioNet
 from jaxhead.networks.nerf_mlp import FaceNeRF
-from jaxhead.rendering.field_sum import Field, field_sum
 from jaxhead.rendering.frames import render_in_chunks
 from jaxhead.rendering.hierarchical import (
     FLOOR,
@@ -45,17 +44,17 @@ class Rays(NamedTuple):
 
 def audio_net(config: NerfConfig) -> AudioNet:
     """The encoder of audio windows."""
-    return AudioNet(config.audio.codes, precision=_precision(config.field))
+    return AudioNet(config.audio.codes, precision=precision_of(config.field))
 
 
 def attention_net(config: NerfConfig) -> AudioAttNet:
     """The smoother of neighbouring frames' codes."""
-    return AudioAttNet(config.audio.looked_at, precision=_precision(config.field))
+    return AudioAttNet(config.audio.looked_at, precision=precision_of(config.field))
 
 
 def field_net(config: NerfFieldConfig) -> FaceNeRF:
     """One of the four fields."""
-    return FaceNeRF(config.depth, config.width, (config.skip,), precision=_precision(config))
+    return FaceNeRF(config.depth, config.width, (config.skip,), precision=precision_of(config))
 
 
 def signal_width(config: NerfConfig) -> int:
@@ -130,41 +129,11 @@ def render_rays(
         Layers of the coarse and of the fine pass, depths of both [R, samples].
     """
     keys = (None, None) if key is None else jax.random.split(key)
-    depths = _coarse_depths(keys[0], rays, config)
+    depths = coarse_depths(keys[0], rays, config)
     coarse = _pass(fields["coarse"], code, rays, depths, config)
     weights = jax.lax.stop_gradient(coarse.weights)
     further = fine_depths(keys[1], depths, weights, config.sampling.fine)
     return coarse, _pass(fields["fine"], code, rays, further, config), depths, further
-
-
-def squared_errors(
-    fields: dict[str, Any], code: jax.Array, rays: Rays, behind: tuple[jax.Array, jax.Array],
-    target: jax.Array, config: NerfConfig, *, key: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Mean squared errors of the colours of the coarse and of the fine pass.
-
-    The same as with `render_rays`, but in chunks of rays whose gradient (in `fields` and `code`)
-    is found along with their values, see `field_sum`.
-
-    Args:
-        fields, code, rays, config, key: see `render_rays`.
-        behind: two (R, 3): what stands behind the last sample in the coarse and the fine pass.
-        target: (R, 3).
-
-    Returns:
-        () float32 each.
-    """
-    keys = (None, None) if key is None else jax.random.split(key)
-    depths = _coarse_depths(keys[0], rays, config)
-    wide = config.sampling.chunk * (1 + config.sampling.fine // config.sampling.coarse)
-    coarse, weights = _errors(
-        fields["coarse"], code, rays, depths, behind[0], target, wide, config
-    )
-    further = fine_depths(keys[1], depths, weights, config.sampling.fine)
-    fine, _ = _errors(
-        fields["fine"], code, rays, further, behind[1], target, config.sampling.chunk, config
-    )
-    return coarse, fine
 
 
 def render_frame(
@@ -216,15 +185,15 @@ def shown_layers(
     fields: dict[str, Any], code: jax.Array, rays: Rays, config: NerfConfig
 ) -> Marched:
     """The fine pass of `render_rays` without jitter, for pictures: see `march`."""
-    depths = _coarse_depths(None, rays, config)
+    depths = coarse_depths(None, rays, config)
     weights = _marched(fields["coarse"], code, rays, depths, config, coloured=False).weights
     further = fine_depths(None, depths, weights, config.sampling.fine)
     return _marched(fields["fine"], code, rays, further, config, coloured=True)
 
 
 def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: bool) -> Marched:
-    field, views = _conditioned(params, code, rays, config)
-    precision = _precision(config.field)
+    field, views = conditioned_field(params, code, rays, config)
+    precision = precision_of(config.field)
 
     def density(depths):
         points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
@@ -242,42 +211,27 @@ def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: 
         return jax.nn.sigmoid(logits).reshape(len(views), each, 3)
 
     # The last sample is the background: what is left is its weight.
-    steps = jnp.diff(depths, axis=-1, append=depths[:, -1:]) * _length(rays.directions)[:, None]
+    steps = jnp.diff(depths, axis=-1, append=depths[:, -1:]) * ray_lengths(rays.directions)[:, None]
     if coloured:
         return march(density, colour, depths, steps, floor=FLOOR)
     # Fine depths come from weights over 1e-5: their sums must be closer than pictures need.
     return march(density, None, depths, steps, floor=FLOOR, unseen=1e-10)
 
 
-def in_ray_chunks(
-    render: Any, rays: dict[str, jax.Array], chunk: int, *, key: jax.Array | None
-) -> Any:
-    """`render` of chunks of rays [R, ...], each with a key of its own in "key" (None for None)."""
-    count = jax.tree.leaves(rays)[0].shape[0]
-    chunk = min(chunk, count)
-    calls = -(-count // chunk)
-    numbers = jnp.minimum(jnp.arange(calls * chunk), count - 1)
-    parts = jax.tree.map(lambda x: x[numbers].reshape(calls, chunk, *x.shape[1:]), rays)
-    if key is None:
-        found = jax.lax.map(lambda part: render({**part, "key": None}), parts)
-    else:
-        parts["key"] = jax.random.key_data(jax.random.split(key, calls))
-        found = jax.lax.map(
-            lambda part: render({**part, "key": jax.random.wrap_key_data(part["key"])}), parts
-        )
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
-
-
-def _coarse_depths(key, rays: Rays, config: NerfConfig) -> jax.Array:
+def coarse_depths(key: jax.Array | None, rays: Rays, config: NerfConfig) -> jax.Array:
+    """Depths (R, samples) of the coarse pass; without a key they are even."""
     near, far = (jnp.broadcast_to(b, rays.origins.shape[:1]) for b in rays.bounds)
     return stratified_depths(key, near, far, config.sampling.coarse)
 
 
-def _conditioned(params, code: jax.Array, rays: Rays, config: NerfConfig):
-    shown = rays.directions / _length(rays.directions)[:, None]
+def conditioned_field(
+    params: dict[str, Any], code: jax.Array, rays: Rays, config: NerfConfig
+) -> tuple[nerf_mlp.Conditioned, jax.Array]:
+    """A field for one frame's code, and its parts per ray, see `nerf_mlp.conditioned`."""
+    shown = rays.directions / ray_lengths(rays.directions)[:, None]
     return nerf_mlp.conditioned(
         params, code, frequency(shown, bands=config.field.direction_bands),
-        points=_encoded(config.field.point_bands), precision=_precision(config.field),
+        points=_encoded(config.field.point_bands), precision=precision_of(config.field),
     )
 
 
@@ -286,50 +240,20 @@ def _layers(field, views, origins, directions, depths, config: NerfConfig) -> La
     points = origins[:, None] + depths[..., None] * directions[:, None]
     encoded = frequency(points, bands=config.field.point_bands)
     logits, sigma = nerf_mlp.raw_values(
-        field, encoded, views, precision=_precision(config.field)
+        field, encoded, views, precision=precision_of(config.field)
     )
     return background_layers(
-        jax.nn.sigmoid(logits), jax.nn.relu(sigma), depths, _length(directions)
+        jax.nn.sigmoid(logits), jax.nn.relu(sigma), depths, ray_lengths(directions)
     )
 
 
 def _pass(params, code: jax.Array, rays: Rays, depths: jax.Array, config: NerfConfig) -> Layers:
-    field, views = _conditioned(params, code, rays, config)
+    field, views = conditioned_field(params, code, rays, config)
     return _layers(field, views, rays.origins, rays.directions, depths, config)
 
 
-def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config: NerfConfig):
-    """The mean squared error of a pass, and its weights [R, samples]."""
-    field, views = _conditioned(params, code, rays, config)
-    precision = _precision(config.field)
-    points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
-    constants = {
-        "depths": depths, "length": _length(rays.directions), "behind": behind, "target": target
-    }
-
-    def values(field, views, points):
-        encoded = frequency(points, bands=config.field.point_bands)
-        return nerf_mlp.kept_values(field, encoded, views, precision=precision)
-
-    def slopes(field, kept, gradient):
-        return nerf_mlp.value_slopes(field, kept, gradient, precision=precision)
-
-    def integrate(raw, given):
-        layers = background_layers(
-            jax.nn.sigmoid(raw[..., :3]), jax.nn.relu(raw[..., 3]), given["depths"],
-            given["length"],
-        )
-        error = (layers.over(given["behind"]) - given["target"]) ** 2
-        return jnp.sum(given["counts"][:, None] * error), layers.weights
-
-    total, weights = field_sum(
-        Field(values, slopes), integrate, field, views, *jax.lax.stop_gradient((points, constants)),
-        chunk, config.sampling.skip,
-    )
-    return total / target.size, weights
-
-
-def _length(directions: jax.Array) -> jax.Array:
+def ray_lengths(directions: jax.Array) -> jax.Array:
+    """Lengths [...] of directions [..., 3]: of a step of depth one."""
     return jnp.sqrt(jnp.sum(directions**2, -1))
 
 
@@ -337,5 +261,6 @@ def _encoded(bands: int) -> int:
     return 3 * (1 + 2 * bands)
 
 
-def _precision(config: NerfFieldConfig) -> str | None:
+def precision_of(config: NerfFieldConfig) -> str | None:
+    """The precision of the networks' products, as `jax.numpy.matmul` takes it."""
     return None if config.precision == "default" else config.precision

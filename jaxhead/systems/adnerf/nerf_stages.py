@@ -23,6 +23,7 @@ import optax
 
 from jaxhead.systems.adnerf import nerf_model as model
 from jaxhead.systems.adnerf.nerf_config import NerfConfig
+from jaxhead.systems.adnerf.nerf_errors import in_ray_chunks, squared_errors
 from jaxhead.systems.adnerf.nerf_model import HEAD, TORSO, Rays
 from jaxhead.systems.adnerf.rays import camera_rays
 from jaxhead.training.checkpoints import steps_in
@@ -128,7 +129,7 @@ def head_loss(
         code = model.audio_code(params, given["audio"], config, attention=attention)
         rays = _rays(given["camera_to_world"], given, frozen)
         behind = (_background(frozen, given),) * 2
-        return model.squared_errors(
+        return squared_errors(
             params, code, rays, behind, given["target"], config, key=_key(given)
         )
 
@@ -152,14 +153,14 @@ def torso_loss(
             return coarse.over(part["behind"]), fine.over(part["behind"])
 
         rays = _rays(given["camera_to_world"], given, frozen)
-        seen = model.in_ray_chunks(
+        seen = in_ray_chunks(
             head_pass, {"origins": rays.origins, "directions": rays.directions, "behind": behind},
             config.sampling.chunk, key=shown,
         )
         signal = model.torso_code(code, given["camera_to_world"], config)
         still = _rays(frozen["torso_camera_to_world"], given, frozen)
         signal, seen = jax.lax.stop_gradient((signal, seen))
-        return model.squared_errors(
+        return squared_errors(
             torso, signal, still, seen, given["target"], config, key=drawn
         )
 
