@@ -9,6 +9,7 @@ import pytest
 from goldens_reader import known_goldens
 
 from jaxhead.networks.torch_layers import from_published, to_published
+from jaxhead.systems.adnerf import checkpoint
 from jaxhead.systems.adnerf import nerf_model as model
 from jaxhead.systems.adnerf import nerf_stages as stages
 from jaxhead.systems.adnerf.nerf_config import (
@@ -24,16 +25,28 @@ HEAD = {"audio": "network_audnet.", "attention": "network_audattnet.",
 TORSO = {"coarse": "torso.network_fn.", "fine": "torso.network_fine."}
 
 
-def config_of(golden) -> NerfConfig:
+def config_of(golden) -> tuple[NerfConfig, int]:
+    """The sizes that the weights have, and the width of their audio features."""
     c = golden.config
-    field = NerfFieldConfig(
-        depth=c["D"], width=c["netwidth"], point_bands=c["multires"],
-        direction_bands=c["multires_views"], pose_code="published", precision="highest",
-    )  # fmt: skip
     sampling = NerfSamplingConfig(
         coarse=c["N_samples"], fine=c["N_importance"], jitter=c["perturb"] > 0, chunk=8
     )
-    return NerfConfig(field=field, sampling=sampling)
+    field = NerfFieldConfig(pose_code="published", precision="highest")
+
+    def content(names):
+        return {
+            checkpoint.NETWORKS[part]: {
+                name.removeprefix(prefix): value
+                for name, value in golden.weights.items() if name.startswith(prefix)
+            }
+            for part, prefix in names.items()
+        }  # fmt: skip
+
+    body = content(TORSO) if any(name.startswith("torso.") for name in golden.weights) else None
+    base = NerfConfig(field=field, sampling=sampling)
+    config, features = checkpoint.sizes(content(HEAD), base, golden.name, body)
+    assert (config.field.depth, config.field.width) == (c["D"], c["netwidth"])
+    return config, features
 
 
 def loaded(golden, shapes, names):
@@ -71,14 +84,14 @@ def norms(golden, gradients, names):
     return np.array([np.linalg.norm(state[key].astype(np.float64)) for key in keys])
 
 
-def shapes_of(config):
-    return jax.eval_shape(lambda k: model.init_head(k, config, 16, 29), jax.random.key(0))
+def shapes_of(config, features):
+    return jax.eval_shape(lambda k: model.init_head(k, config, 16, features), jax.random.key(0))
 
 
 def test_the_head_is_the_published_one(goldens):
     for golden in known_goldens(goldens, system="ad-nerf", module="head: AudioNet"):
-        config = config_of(golden)
-        params = loaded(golden, shapes_of(config), HEAD)
+        config, features = config_of(golden)
+        params = loaded(golden, shapes_of(config, features), HEAD)
         frozen, batch = scene(golden)
         given = jax.tree.map(lambda x: x[None], batch)
         loss = functools.partial(
@@ -110,8 +123,8 @@ def head_outputs(params, frozen, batch, config):
 
 def test_the_torso_over_the_head_is_the_published_one(goldens):
     for golden in known_goldens(goldens, system="ad-nerf", module="torso stage"):
-        config = config_of(golden)
-        head = loaded(golden, shapes_of(config), HEAD)
+        config, features = config_of(golden)
+        head = loaded(golden, shapes_of(config, features), HEAD)
         shapes = jax.eval_shape(lambda k, c=config: model.init_torso(k, c), jax.random.key(0))
         torso = loaded(golden, shapes, TORSO)
         frozen, batch = scene(golden)
