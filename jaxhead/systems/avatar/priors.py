@@ -7,10 +7,12 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from jaxhead.captures.format import Capture
 from jaxhead.files.arrays import digest
 from jaxhead.files.errors import InputError
 from jaxhead.files.weights import find_weights
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.semantic import ASSET, WEIGHT, ClipPrior, load_clip
 from jaxhead.training.configuration import from_document
 from jaxhead.training.runs import Run, is_run, load_run
@@ -24,11 +26,23 @@ class Priors:
       config: the run's, in which `loss.semantic` is a number.
       clip: CLIP's image encoder where the run trains with it or is made with its codes.
       sources: the weights, as a run records them.
+      assets: folder of weights and depth maps.
     """
 
     config: AvatarConfig
     clip: ClipPrior | None = None
     sources: tuple[dict[str, Any], ...] = ()
+    assets: pathlib.Path | None = None
+
+    def depths(self, capture: Capture) -> DepthMaps | None:
+        """The reference depths of a capture where a term wants them.
+
+        Raises:
+          InputError: what they are made from is missing.
+        """
+        if self.config.loss.depth_ordinal <= 0:
+            return None
+        return DepthMaps(capture, self.config, self.assets)
 
     def check(self, run: Run) -> None:
         """InputError where the run was trained with other weights than those that were found."""
@@ -60,7 +74,10 @@ def open_priors(
     """
     weight = config.loss.semantic
     if weight is None and is_run(out):
-        weight = from_document(AvatarConfig, load_run(out).config).loss.semantic or 0.0
+        weight = from_document(AvatarConfig, load_run(out).config).loss.semantic
+        if weight is None:
+            # Made before there was such a term.
+            return Priors(config, assets=assets)
     path = None
     if weight is None:
         try:
@@ -75,6 +92,6 @@ def open_priors(
         path = find_weights(ASSET, assets)
     config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, semantic=weight))
     if path is None:
-        return Priors(config)
+        return Priors(config, assets=assets)
     source = {"weights": ASSET, "path": str(path.absolute()), "digest": digest(path)}
-    return Priors(config, load_clip(path), (source,))
+    return Priors(config, load_clip(path), (source,), assets)

@@ -20,7 +20,6 @@ from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_fra
 from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.data import make_feed
-from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.priors import Priors, open_priors
@@ -117,9 +116,7 @@ def opened_recipe(
         file=out / "geometry.npz", digest=geometry_digest(capture.digest, config, spec),
     )
     try:
-        wanted = config.loss.depth_ordinal > 0
-        depths = DepthMaps(capture, config, assets) if wanted else None
-        feed = make_feed(capture, spec, inputs, geometry, config, depths)
+        feed = make_feed(capture, spec, inputs, geometry, config, priors.depths(capture))
         seen = dict(frozen)
         if counted:
             seen["surface_box"] = np.float32([*frozen["surface_box"], spec.shape[::-1]])
@@ -137,21 +134,23 @@ def _opened(
         if not captures:
             raise InputError(f"{out}: no run there yet, expected a capture to train on")
         capture = load_capture(captures[0])
+        priors = priors or Priors(config)
+        priors.depths(capture)  # What is missing is said before anything is made.
 
         def create() -> None:
             codes = None
             if config.field.semantic_dims:
-                assert priors is not None and priors.clip is not None
+                assert priors.clip is not None
                 codes = code_components(
                     frame_codes(priors.clip, capture), capture.train, config.field.semantic_dims
                 )
             spec, inputs = prepare(capture, config, codes)
             inputs |= surface_arrays(spec, capture.head, config=config)
             source = {"path": str(captures[0].absolute()), "digest": capture.digest}
-            weights = priors.sources if priors else ()
             create_run(
                 out, system="avatar", config=to_document(config), seed=seed,
-                spec=dataclasses.asdict(spec), sources=(source, *weights), inputs=inputs,
+                spec=dataclasses.asdict(spec), sources=(source, *priors.sources),
+                inputs=inputs,
             )
 
         processes.from_first(create)

@@ -14,7 +14,7 @@ from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.priors import open_priors
 from jaxhead.systems.avatar.requests import make_requests
-from jaxhead.training.configuration import override, to_document
+from jaxhead.training.configuration import from_document, override, to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import create_run, load_run
 
@@ -81,6 +81,19 @@ def test_with_weights_the_default_trains_with_the_term_and_keeps_to_them(assets,
         open_priors(AvatarConfig(), run.path, assets, print)
 
 
+def test_a_run_from_before_the_term_goes_on_without_it(assets, tmp_path):
+    write_safetensors(assets / "clip_vit_b32.safetensors", published_state())
+    document = to_document(AvatarConfig())
+    del document["loss"]["semantic"], document["prior"]
+    run = create_run(tmp_path / "run", system="avatar", config=document)
+    said = []
+    priors = open_priors(AvatarConfig(), run.path, assets, said.append)
+    assert priors.clip is None and not said
+    # What it then says of itself contradicts nothing that it was made with.
+    former = from_document(AvatarConfig, run.config)
+    assert dict(verbs._settings(priors.config)) == dict(verbs._settings(former))
+
+
 def test_weights_of_something_else_are_refused_by_name(assets, tmp_path):
     state = published_state()
     del state["vision_model.post_layernorm.bias"]
@@ -88,6 +101,13 @@ def test_weights_of_something_else_are_refused_by_name(assets, tmp_path):
     write_safetensors(file, state)
     with pytest.raises(InputError, match=f"{file}: lacks vision_model.post_layernorm.bias"):
         open_priors(AvatarConfig(), tmp_path / "run", assets, print)
+
+
+def test_nothing_is_made_where_depths_are_missing(folder, config, tmp_path):
+    config = override(config, ["loss.depth_ordinal=0.1", "prior.depth=capture"])
+    with pytest.raises(InputError, match="has no layer depth"):
+        verbs.train([folder], tmp_path / "run", config=config, progress=Progress(quiet=True))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
