@@ -60,10 +60,12 @@ def test_a_capture_of_the_subject(tracked):
     for frame in (0, 12, COUNT - 1):
         vertices = arrays["vertices"][frame]
         corners = np.asarray(head.faces)[head.landmark_faces]
+        # The neck turns after the landmarks were fitted: what hangs on it moves.
+        skull = np.asarray(small_body().weights)[corners][..., 0].max(1) < 0.01
         points = np.einsum("lc,lck->lk", head.landmark_weights, vertices[corners])
         pixels = project(points, arrays["K"], arrays["head_to_camera"][frame])
         error = pixels - arrays["landmarks"][frame][:MARKS]
-        assert np.sqrt((error**2).sum(-1).mean()) < 1.0
+        assert skull.sum() > 30 and np.sqrt((error[skull] ** 2).sum(-1).mean()) < 1.0
 
 
 def test_scores_and_basis_make_nearly_the_posed_vertices(tracked):
