@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from jaxhead.captures.synthetic_identity import DEVIATIONS, bend, bent_head, proportions
+from jaxhead.captures.synthetic_identity import (
+    DEVIATIONS,
+    bend,
+    bent_head,
+    identity_basis,
+    proportions,
+)
 from jaxhead.heads.model import head_vertices
 from jaxhead.heads.procedural import procedural_head
 
@@ -52,3 +58,15 @@ def test_expressions_move_the_same_skin(head):
     scores = np.eye(len(head.expression_names), dtype=np.float32)
     expected = bend(np.asarray(head_vertices(head, None, scores)), person)
     np.testing.assert_allclose(head_vertices(bent, None, scores), expected, atol=1e-5)
+
+
+def test_the_identity_basis_is_one_deviation_of_each_proportion(head):
+    basis = identity_basis(head)
+    template = np.asarray(head.template, np.float64)
+    assert basis.shape == (len(DEVIATIONS), len(template), 3)
+    # Proportions act together nearly as their sum does.
+    share = np.random.default_rng(0).uniform(-0.5, 0.5, len(DEVIATIONS))
+    person = {name: x * DEVIATIONS[name] for name, x in zip(DEVIATIONS, share)}
+    moved = bend(template, person) - template
+    linear = np.einsum("i,ivk->vk", share, basis)
+    assert np.abs(linear - moved).max() < 0.1 * np.abs(moved).max()
