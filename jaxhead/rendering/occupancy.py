@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+WARM_UP = 256
+"""Steps in which instant-ngp looks into every cell."""
+
 
 class OccupancyGrid(NamedTuple):
     """State of a grid.
@@ -69,6 +72,56 @@ def update(
     # A diverged field must not make the grid useless for ever.
     new = old.at[flat].max(jnp.nan_to_num(seen, nan=0.0))
     return grid._replace(thickness=new.reshape(shape))
+
+
+def update_by_age(
+    grid: OccupancyGrid,
+    thickness_fn: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    step: jax.Array | int,
+    *,
+    decay: float = 0.95,
+) -> OccupancyGrid:
+    """Returns the grid after a training step, by the timetable of instant-ngp.
+
+    Every min(max(step / 16, 1), 16) steps; all cells in the first 256 steps, then as many looks as
+    half of the cells. Otherwise the grid is returned as it is.
+
+    Args:
+        grid, thickness_fn, key, decay: see `update`.
+        step: int32 scalar, finished steps.
+    """
+    step = jnp.asarray(step, jnp.int32)
+
+    def all_cells(grid):
+        return update(grid, thickness_fn, key, decay=decay)
+
+    def some_cells(grid):
+        return update(grid, thickness_fn, key, decay=decay, cells=grid.thickness.size // 2)
+
+    def look(grid):
+        return jax.lax.cond(step < WARM_UP, all_cells, some_cells, grid)
+
+    due = step % jnp.clip(step // 16, 1, 16) == 0
+    return jax.lax.cond(due, look, lambda grid: grid, grid)
+
+
+def in_parts(
+    function: Callable[..., jax.Array], *arrays: jax.Array, most: int = 1 << 17
+) -> jax.Array:
+    """Returns `function` of arrays [N, ...], one value a row, for about `most` rows at a time.
+
+    Args:
+        function: arrays [n, ...] -> [n].
+        arrays: arrays of one length.
+        most: rows that memory has room for.
+    """
+    count = len(arrays[0])
+    parts = next(k for k in range(-(-count // most), count + 1) if count % k == 0)
+    if parts == 1:
+        return function(*arrays)
+    split = tuple(x.reshape(parts, count // parts, *x.shape[1:]) for x in arrays)
+    return jax.lax.map(lambda part: function(*part), split).reshape(count)
 
 
 def default_threshold(grid: OccupancyGrid) -> jax.Array:

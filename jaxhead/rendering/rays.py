@@ -51,7 +51,10 @@ class Samples(NamedTuple):
 
 
 class SamplingSizes(Protocol):
-    """A configuration that says how many samples a ray gets and into how many pieces it is cut."""
+    """A configuration that says how many samples a ray gets and into how many pieces it is cut.
+
+    It may also have `step`, metres between samples where that is above 0.
+    """
 
     @property
     def samples(self) -> int: ...
@@ -81,12 +84,17 @@ def place_samples(
       t (n, samples) ascending, metres; delta (n, samples) metres, 0 on rays that meet nothing.
     """
     near, far, profile = probe(rays, shift, cells, box, config.segments)
+    length = getattr(config, "step", 0.0)
+
+    def place(key, near, far, profile):
+        if length > 0:
+            return sampling.place_by_step(key, near, far, profile, config.samples, length)
+        return sampling.place_by_profile(key, near, far, profile, config.samples)
+
     if keys is None:
-        return sampling.place_by_profile(None, near, far, profile, config.samples)
+        return place(None, near, far, profile)
     parts = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (near, far, profile)]
-    t, delta = jax.vmap(
-        lambda key, *part: sampling.place_by_profile(key, *part, config.samples)
-    )(keys, *parts)
+    t, delta = jax.vmap(place)(keys, *parts)
     return t.reshape(-1, config.samples), delta.reshape(-1, config.samples)
 
 

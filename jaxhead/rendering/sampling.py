@@ -122,17 +122,64 @@ def place_by_profile(
     total = ends[..., -1:]
     occupied = total > 0
     u = _strata(key, (*near.shape, samples), near.dtype) * total
+    t, height = _along(near, step, profile, ends, u)
+    return t, jnp.where(occupied, step * total / (samples * height), 0)
+
+
+def place_by_step(
+    key: jax.Array | None, near: jax.Array, far: jax.Array, profile: jax.Array, samples: int,
+    step: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns samples one step apart over the occupied parts of a ray (Müller et al. 2022).
+
+    As in instant-ngp empty space is jumped over and a ray's samples share one jitter. Where the
+    occupied parts are longer than S steps they get S longer ones: a march of static shape that
+    never ends before its ray does.
+
+    Args:
+        key: typed random key of the jitter; None takes half a step.
+        near: [...].
+        far: [...].
+        profile: bool, which of M equal parts of [near, far] are occupied, [..., M].
+        samples: S, static.
+        step: length, above 0.
+
+    Returns:
+        t [..., S], ascending, and delta [..., S], the step; 0 behind the last occupied part.
+    """
+    profile = jnp.asarray(profile, near.dtype)
+    part = jnp.maximum(far - near, 0)[..., None] / profile.shape[-1]
+    ends = jnp.cumsum(profile, axis=-1)
+    length = ends[..., -1:] * part
+    spacing = jnp.maximum(length / samples, step)
+    inside = 0.5 if key is None else jax.random.uniform(key, (*near.shape, 1), near.dtype)
+    place = (jnp.arange(samples, dtype=near.dtype) + inside) * spacing
+    used = place < length
+    u = jnp.where(used, place, length) / jnp.where(part > 0, part, 1)
+    t, _ = _along(near, part, profile, ends, u)
+    return t, jnp.where(used, spacing, 0)
+
+
+def _along(
+    near: jax.Array, step: jax.Array, profile: jax.Array, ends: jax.Array, u: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns where [..., S] the profile's running sum reaches u, and the profile there.
+
+    Args:
+        near: [...]; step: [..., 1], length of a segment.
+        profile: [..., M]; ends: [..., M], its running sum.
+        u: [..., S], ascending, from 0 to the sum.
+    """
     # The number of segments that end before u, without those that are empty behind the last: the
     # clip keeps rounding at the upper end inside the last occupied segment.
-    last = segments - 1 - jnp.argmax(profile[..., ::-1] > 0, axis=-1)[..., None]
+    last = profile.shape[-1] - 1 - jnp.argmax(profile[..., ::-1] > 0, axis=-1)[..., None]
     segment = jnp.sum(ends[..., None, :] <= u[..., None], axis=-1)
     segment = jnp.minimum(segment, last)
     height = jnp.take_along_axis(profile, segment, axis=-1)
     start = jnp.take_along_axis(ends, segment, axis=-1) - height
     height = jnp.where(height > 0, height, 1)
     inside = jnp.clip((u - start) / height, 0, 1)
-    t = near[..., None] + (segment + inside) * step
-    return t, jnp.where(occupied, step * total / (samples * height), 0)
+    return near[..., None] + (segment + inside) * step, height
 
 
 def sample_pdf(

@@ -7,11 +7,13 @@ import pytest
 
 from jaxhead.rendering.occupancy import (
     default_threshold,
+    in_parts,
     look_up,
     new_grid,
     occupied,
     occupied_cells,
     update,
+    update_by_age,
 )
 
 LOW, HIGH = (-1.0, -2.0, 0.0), (1.0, 2.0, 3.0)
@@ -95,3 +97,30 @@ def test_outside_the_box_is_empty():
     outside = jnp.asarray([[-1.01, 0, 1], [0, 2.0, 1], [0, 0, jnp.inf], [0, jnp.nan, 1]])
     np.testing.assert_array_equal(occupied(grid, outside), False)
     assert bool(occupied(grid, jnp.asarray([[-1.0, -2.0, 0.0]]))[0])
+
+
+def test_the_timetable_of_instant_ngp():
+    grid = new_grid(4, LOW, HIGH)
+    step = jax.jit(lambda n: update_by_age(grid, lambda p: 0 * p[:, 0], jax.random.key(0), n))
+
+    def looked(n):
+        return bool(jnp.any(step(n).thickness != grid.thickness))
+
+    assert [n for n in range(8) if looked(n)] == list(range(8))
+    assert [n for n in range(64, 76) if looked(n)] == [64, 68, 72]
+    assert [n for n in range(320, 353) if looked(n)] == [320, 336, 352]
+
+
+def test_young_grids_are_looked_at_everywhere_old_ones_in_half_of_their_cells():
+    grid = new_grid(6, LOW, HIGH, thickness=0.0)
+    step = jax.jit(lambda n: update_by_age(grid, lambda p: 1 + 0 * p[:, 0], jax.random.key(0), n))
+    assert bool(jnp.all(step(240).thickness == 1))
+    some = float(jnp.mean(step(256).thickness))
+    # A quarter of the looks is uniform; an empty grid sends the others to one cell.
+    assert 0.15 < some <= 0.25 + 1 / 216
+
+
+def test_parts_give_what_the_whole_gives():
+    points = _points(24)
+    np.testing.assert_array_equal(in_parts(_ball, points, most=7), _ball(points))
+    np.testing.assert_array_equal(in_parts(_ball, points), _ball(points))

@@ -8,6 +8,7 @@ import pytest
 from jaxhead.rendering.sampling import (
     depth_range,
     place_by_profile,
+    place_by_step,
     ray_box,
     sample_pdf,
     segment_centres,
@@ -123,6 +124,48 @@ def test_an_uneven_profile_integrates_without_bias():
     f = [(b**3 - a**3) / 3 for a, b in zip(edges, edges[1:])]
     expected = f[1] + f[2] + f[4]
     np.testing.assert_allclose(np.mean(np.sum(delta * t**2, -1)), expected, rtol=1e-2)
+
+
+ONE = jnp.float32(1)
+
+
+def _march(near, far, profile, step, inside):
+    """The samples of a loop that jumps over empty parts and takes equal steps in the others."""
+    part = (far - near) / len(profile)
+    place, before, found = inside * step, 0.0, []
+    for index, occupied in enumerate(profile):
+        while occupied and place < before + part:
+            found.append(near + index * part + place - before)
+            place += step
+        before += part if occupied else 0.0
+    return found
+
+
+def test_equal_steps_against_a_walk():
+    profile = np.array([0, 1, 1, 0, 0, 1, 0, 1], bool)
+    place = jax.jit(lambda p: place_by_step(None, ONE, 3 * ONE, p, 16, 0.11))
+    t, delta = place(jnp.asarray(profile))
+    found = _march(1.0, 3.0, profile, 0.11, 0.5)
+    assert len(found) == 9
+    np.testing.assert_allclose(t[:9], found, atol=1e-6)
+    np.testing.assert_allclose(delta, [0.11] * 9 + [0.0] * 7, atol=1e-7)
+    assert np.all(np.diff(t) >= 0)
+    # Rays share nothing but the step: one jitter each.
+    keys = jax.random.split(jax.random.key(0), 3)
+    t, _ = jax.vmap(lambda k: place_by_step(k, ONE, 3 * ONE, jnp.asarray(profile), 16, 0.1))(keys)
+    assert len(np.unique(np.asarray(t)[:, 0])) == 3
+    np.testing.assert_allclose(np.diff(t[:, :5]), 0.1, atol=1e-6)
+
+
+def test_longer_steps_where_samples_would_run_out():
+    for profile, length in (([True] * 4, 2.0), ([True, False, False, True], 1.0)):
+        t, delta = place_by_step(None, ONE, 3 * ONE, jnp.array(profile), 5, 0.01)
+        np.testing.assert_allclose(delta, length / 5, rtol=1e-6)
+        assert t[0] < 1.5 and t[-1] > 2.5
+    t, delta = place_by_step(None, ONE, 3 * ONE, jnp.zeros(4, bool), 5, 0.01)
+    assert np.all(np.asarray(delta) == 0) and np.all(np.isfinite(t))
+    t, delta = place_by_step(None, ONE, ONE, jnp.ones(4, bool), 5, 0.01)
+    assert np.all(np.asarray(delta) == 0) and np.all(np.isfinite(t))
 
 
 def test_segment_centres():
