@@ -28,6 +28,8 @@ def run(arguments: Arguments) -> int:
     video = arguments.positionals[0]
     if exchange.wanted(flags):
         return exchange.run(video, flags)
+    if flags["held_out"].present:
+        raise UsageError("--held-out is for --from insta and --from metrical-tracker")
     if not flags.out and not flags.check:
         raise UsageError("--out is missing (or --check, for a report alone)")
     fitted = flags.head != "mediapipe"

@@ -35,6 +35,8 @@ def run(path: str, flags: FlagValues) -> int:
     others = ["check", "jobs", "ray", *([] if form else ["size", "fps", "head"])]
     if form in ("radnerf", "adnerf", "nerface"):
         others.append("head")
+    if form not in ("insta", "metrical-tracker"):
+        others.append("held_out")
     for name in others:
         if flags[name].present:
             raise UsageError(f"--{name} has nothing to do with {done}")
@@ -65,5 +67,6 @@ def _import(form: str, path: str, flags: FlagValues, progress) -> list[str]:
         fps=flags.fps,
         head=flags.head if flags["head"].present else None,
         assets=flags.assets,
+        held_out=flags.held_out,
         progress=progress,
     )

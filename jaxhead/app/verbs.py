@@ -66,6 +66,14 @@ def _capture(values: flags.FlagValues) -> None:
         "write a capture as another program's data: INSTA's transforms.json, meshes, depth",
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "held_out",
+        None,
+        "with --from insta or metrical-tracker: hold out so many last frames instead of those of "
+        "the stored split (INSTA's paper: 350)",
+        lower_bound=1,
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "check",
         False,

@@ -28,6 +28,8 @@ FORMATS = {
     "nerface": "nerface",
 }
 """Formats by the name on the command line, and the module of this package that reads them."""
+HELD_OUT = ("insta", "metrical-tracker")
+"""Formats whose split can be replaced by a number of last frames."""
 
 
 def import_capture(
@@ -39,6 +41,7 @@ def import_capture(
     fps: float = 25.0,
     head: str | None = None,
     assets: str | None = None,
+    held_out: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     overwrite: bool = False,
 ) -> list[str]:
@@ -53,6 +56,8 @@ def import_capture(
       head: "kind:path" of a statistical head model: makes the meshes where its parameters are
         stored, names regions and landmarks of meshes that have its vertices.
       assets: folder of third-party models.
+      held_out: how many last frames are held out, for "insta" and "metrical-tracker"; None for the
+        stored split.
       progress: called as progress(stage, frames done, frames in all).
       overwrite: replace an existing folder.
 
@@ -64,13 +69,19 @@ def import_capture(
     """
     if form not in FORMATS:
         raise InputError(f"format {form!r}, expected one of {', '.join(FORMATS)}")
+    if held_out is not None and form not in HELD_OUT:
+        raise InputError(
+            f"format {form}: a number of held-out frames is for {' and '.join(HELD_OUT)}"
+        )
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected a subject of {form}")
     tell = progress or (lambda stage, done, total: None)
     module = importlib.import_module(f"jaxhead.captures.importers.{FORMATS[form]}")
     with contextlib.ExitStack() as stack:
-        options = Options(fps, head, assets, scratch=_near(out), tell=tell, stack=stack)
+        options = Options(
+            fps, head, assets, scratch=_near(out), held_out=held_out, tell=tell, stack=stack
+        )
         source = module.read(folder, options, *((form,) if FORMATS[form] == "adnerf" else ()))
         side = _side(source, size)
         writer = stack.enter_context(

@@ -47,6 +47,12 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     """
     documents = split_documents(folder)
     frames, split, notes = split_frames(documents)
+    split = options.split(split, len(frames), folder)
+    if options.held_out is not None:
+        notes = [
+            *(note for note in notes if "empty" in note),
+            f"held out as asked, whatever split is stored: the last {options.held_out} frames",
+        ]
     first = next(iter(documents.values()))
     size, K = _camera(first)
     for document in documents.values():

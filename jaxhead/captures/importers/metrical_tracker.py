@@ -42,7 +42,9 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     frames = _frames(paths, options)
     K, size = frames[0].K, frames[0].size
     coefficients, names = _coefficients(frames)
-    train, test = split_frames(np.zeros(len(frames)))
+    split = options.split(split_frames(np.zeros(len(frames))), len(frames), folder)
+    assert split is not None
+    train = split[0]
     meshes = [folder / "mesh" / f"{frame.path.stem}.ply" for frame in frames]
     head, vertices, told = finished_head(
         options.meshes(meshes, folder / "canonical.obj"), coefficients, names, train, None,
@@ -71,12 +73,13 @@ def read(folder: pathlib.Path, options: Options) -> Source:
         picture=picture,
         background=None,
         status=np.full(len(frames), MEASURED, np.uint8),
-        split=(train, test),
+        split=split,
         found=[
             *told,
             "masks: missing; the person by a model, head and torso by the mesh and their colours",
             f"depth: {'as tracked' if pictures.has_depth else 'missing'}",
-            "no split is given: the last 20 % are held out",
+            "no split is given: the last "
+            f"{'20 %' if options.held_out is None else options.held_out} are held out",
             f"{'' if len(head.landmark_faces) else 'landmarks, '}torso motion, sway and sound: "
             "there are none in this format",
         ],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
 from jaxhead.heads.model import HeadModel
 from jaxhead.heads.sequence import MeshSequence, read_sequence
@@ -91,6 +92,7 @@ class Options:
         its parameters, and names regions and landmarks of meshes with its vertices.
       assets: folder of third-party models or None.
       scratch: folder for large temporary files.
+      held_out: how many last frames are held out; None for the stored split.
       tell: called as tell(stage, frames done, frames in all).
       stack: closes what an importer keeps open until its capture is written.
     """
@@ -99,8 +101,27 @@ class Options:
     head: str | None = None
     assets: str | None = None
     scratch: str | None = None
+    held_out: int | None = None
     tell: Callable[[str, int, int], None] = lambda stage, done, total: None
     stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+
+    def split(
+        self, stored: tuple[np.ndarray, np.ndarray] | None, count: int, folder: pathlib.Path
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """(train, test) ids of `count` frames: the stored ones, or the last ones held out.
+
+        Raises:
+          InputError: as many are to be held out as there are, or more.
+        """
+        if self.held_out is None:
+            return stored
+        if self.held_out >= count:
+            raise InputError(
+                f"{folder}: {count} frames, expected more than the {self.held_out} that are to be "
+                "held out"
+            )
+        ids = np.arange(count, dtype=np.int32)
+        return ids[: count - self.held_out], ids[count - self.held_out :]
 
     def rows(self, row: tuple[int, ...]) -> RowFile:
         """An empty file of rows on the output's disk, closed with the import."""
