@@ -47,6 +47,7 @@ class FieldSizes(GridSizes, Protocol):
     It may also have `encoding` ("hash", "dense" or "triplane"), and then `dense_resolution`,
     `plane_resolution` and `grid_features`; without, points are hashed. And `direction_encoding`
     ("spherical harmonics" or "frequency") with `direction_bands`; without, harmonics of degree 4.
+    And `density_to_color`, whether the color net sees the log density too; without, it does not.
     """
 
     @property
@@ -124,6 +125,11 @@ def _direction_bands(config: FieldSizes) -> int | None:
     return getattr(config, "direction_bands", None) if waves else None
 
 
+def _first_seen(config: FieldSizes) -> int:
+    """The first output of the density net that the color net sees."""
+    return 0 if getattr(config, "density_to_color", False) else 1
+
+
 def density_net(config: FieldSizes) -> BiasFreeMLP:
     """Hash features and condition -> log density and geometry features."""
     return BiasFreeMLP(
@@ -155,7 +161,9 @@ def init_head(key: jax.Array, config: FieldSizes, components: int) -> Params:
         "tables": grids,
         "density": density_net(config).init(density, jnp.zeros((1, inputs)))["params"],
         "color": color_net(config).init(
-            color, jnp.zeros((1, direction_values(config) + config.geometry_features))
+            color, jnp.zeros((
+                1, direction_values(config) + 1 + config.geometry_features - _first_seen(config)
+            ))
         )["params"],
     }
 
@@ -188,11 +196,11 @@ def head_field(
         params["density"], jnp.concatenate([features, condition])
     )
     sigma = bounded_exp(out[0].astype(jnp.float32))
-    geometry = out[1:]
+    geometry, seen = out[1:], out[_first_seen(config) :]
     logits = color_net(config).columns(
         params["color"],
         jnp.concatenate([
-            encoded_directions(directions, config).astype(geometry.dtype).T, geometry
+            encoded_directions(directions, config).astype(geometry.dtype).T, seen
         ]),
     )
     return jax.nn.sigmoid(logits.astype(jnp.float32)).T, sigma, geometry.T

@@ -24,7 +24,9 @@ class FieldConfig:
     density_layers: int = number(2, 1, 12)  # linear layers, the last one included
     color_layers: int = number(2, 1, 12)
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
-    expression_dims: int = number(8, 0, 256)  # principal components of the scores
+    density_to_color: bool = False  # the color net sees the log density as well (INSTA)
+    expression: str = choice("components", ("components", "coefficients"))  # or scores as they are
+    expression_dims: int = number(8, 0, 256)  # how many of them
     expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
     expression_region: str = choice("face", ("face", "lips", "everywhere"))
     pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions
@@ -37,6 +39,8 @@ class FieldConfig:
         "formula", ("formula", "nearest", "scaled", "program", "regions", "none")
     )
     beta: float = number(4.0, 0.0, 1000.0)  # 1/m, patent section 1
+    cube: float = number(0.0, 0.0, 1e4)  # metres, side of the encoded cube about the origin; 0: box
+    density: str = choice("cube", ("cube", "metre"))  # exp(0) per 1/64 of the box, or per metre
     dtype: str = choice("float32", ("float32", "bfloat16"))
 
 
@@ -47,7 +51,9 @@ class SurfaceConfig:
     nearest: str = choice("volume", ("volume", "bvh"))
     resolution: int = number(56, 4, 256)  # voxels along the longest side of the box
     margin: float = number(0.08, 0.0, 1.0)  # metres around the mesh in which the field may lie
+    inflation: float = number(0.0, 0.0, 1.0)  # of the neutral box, share of its diagonal; 0: margin
     shell: bool = True  # the field stays near the tracked surface, see hull.py
+    hull: bool = True  # and inside the silhouettes of the training frames
     sway: bool = True  # samples follow the capture's measured sway
     pool: int = number(512, 1, 1 << 20)  # frames resident on a device at a time
     rotate_every: int = number(500, 1, 1 << 30)  # steps between changes of a full pool
@@ -61,16 +67,20 @@ class SamplingConfig:
     head_rays: int = number(128, 1, 1 << 20)  # per frame, through the head's region
     focus: float = number(0.15, 0.0, 0.8)  # share of them through eyes and mouth
     torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
+    uniform: bool = False  # head rays through any pixel alike, `focus` unread
     samples: int = number(12, 1, 1024)
+    step: float = number(0.0, 0.0, 1.0)  # metres between samples, see `place_by_step`; 0: evenly
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)
     occupancy_every: int = number(16, 1, 1 << 20)
+    occupancy_rule: str = choice("steady", ("steady", "instant-ngp"))  # an eighth a time, or theirs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TorsoConfig:
     """The 2D torso field, in the coordinates of the reference frame's torso."""
 
+    shown: bool = True  # false: the head's field stands before the background alone
     levels: int = number(12, 1, 32)
     features: int = number(2, 1, 8)
     log2_size: int = number(14, 4, 24)
@@ -95,10 +105,17 @@ class LossConfig:
     idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
     # Cosine of CLIP's codes; none: 0.1 where its weights are at hand, else 0 (docs/priors.md).
     semantic: float | None = number(None, 0.0, 1e6)
+    region: float = number(1.0, 0.0, 1e6)  # of colour where parsing/ has mouth or lips (INSTA)
+    region_from: int = number(0, 0, 1 << 40)  # steps before it counts
+    depth: float = number(0.0, 0.0, 1e6)  # L1 of the distance along rays, per metre (INSTA)
+    near: float = number(0.0, 0.0, 1e6)  # log density before `near_distance`, a ray's sum (INSTA)
+    near_distance: float = number(0.2, 0.0, 1e3)  # metres from the camera
+    thin: float = number(0.0, 0.0, 1e6)  # log density below 0 while all is thin, likewise
     depth_ordinal: float = number(0.0, 0.0, 1e6)  # order of pairs of depths, per centimetre
     depth_smoothness: float = number(0.0, 0.0, 1e6)  # neighbouring depths, per centimetre
     random_background: float = number(0.2, 0.0, 1.0)  # share of rays over a random colour
-    table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables (INSTA)
+    table_decay: float = number(1e-6, 0.0, 1.0)  # L2 on hash tables
+    network_decay: float = number(0.0, 0.0, 1.0)  # L2 on the head's networks (INSTA)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,18 +167,38 @@ def default() -> AvatarConfig:
 
 
 def insta() -> AvatarConfig:
-    """The sizes of INSTA's paper (configs/nerf/main.json): for one GPU, 33,000 steps."""
+    """INSTA's own recipe (configs/nerf/main.json), for one GPU; `experiments/insta.py` says more.
+
+    The colour's mean over channels is thrice INSTA's weight of its sum, Huber's 1 / (5 delta); what
+    INSTA adds to gradients per sample is in units of its loss scale of 128, here of a ray's mean.
+    """
+    frames, rays, samples = 16, 256, 64  # 4096 rays, 2^18 samples
+    per_sample = 1e-4 / 128 * frames * rays
     return AvatarConfig(
         field=FieldConfig(
             features=8, log2_size=18, finest_resolution=2048, density_layers=3, color_layers=4,
-            expression_dims=16, expression_noise=0.0, expression_region="lips", pose=False,
-            mapping="regions",
+            expression="coefficients", expression_dims=16, expression_noise=0.0,
+            expression_region="lips", pose=False, pose_noise=0.0, direction_noise=0.0,
+            mapping="regions", cube=1.0, density="metre", density_to_color=True,
+        ),
+        surface=SurfaceConfig(
+            resolution=96, inflation=0.15, shell=False, hull=False, sway=False, pool=1700,
+            rotate_every=375,  # a quarter of the pool changes: all of it in 1500 steps
         ),
         sampling=SamplingConfig(
-            frames=16, head_rays=1024, torso_rays=256, samples=16, occupancy_resolution=128,
+            frames=frames, head_rays=rays, torso_rays=0, uniform=True, focus=0.0,
+            samples=samples, segments=256, step=3**0.5 / 1024, occupancy_resolution=128,
+            occupancy_rule="instant-ngp",
         ),
-        surface=SurfaceConfig(resolution=96),
-        optimiser=OptimiserConfig(learning_rate=1.75e-3, table_rate=1.75e-3, ema=0.95),
+        torso=TorsoConfig(shown=False),
+        loss=LossConfig(
+            color=0.6, region=40.0, region_from=500, depth=1.25, near=per_sample, thin=per_sample,
+            opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, idle=0.0, semantic=0.0,
+            random_background=1.0, table_decay=0.0, network_decay=1e-6,
+        ),
+        optimiser=OptimiserConfig(
+            learning_rate=1.75e-3, table_rate=1.75e-3, final_share=1.0, hold=0.0, ema=0.95
+        ),
         steps=33000,
     )
 

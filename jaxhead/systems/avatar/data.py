@@ -7,6 +7,7 @@ filled while training already runs. Which frames are resident is a function of t
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,25 +27,31 @@ from jaxhead.systems.avatar.inputs import (
     region_masks,
     torso_condition,
 )
+from jaxhead.systems.avatar.parsed import DEPTHLESS, MOUTH, where_classes
 from jaxhead.systems.avatar.surface import GeometryCache
 from jaxhead.training.pool import REFRESH_EVERY, frame_order, resident
 from jaxhead.training.system import Feed, Shard
 
 FOCUSED = ("lips", "eyes")
+LAYERS = {"depth": np.uint16, "distance": np.uint16, "region": np.bool_}
+"""Pictures that only some terms of the loss read, by their names in the pool and in a batch."""
 _RIM = 1.5
 """Pixels around the boxes of eyes and mouth."""
 
 
 @dataclasses.dataclass(eq=False)
 class PoolFiller:
-    """Host side of the pool: `refresh` of the feed."""
+    """Host side of the pool: `refresh` of the feed.
+
+    layers: frame -> picture (H, W), by the names of `LAYERS`.
+    """
 
     capture: Capture
     train: np.ndarray
     geometry: GeometryCache
     slots: int
     rotate_every: int
-    depths: DepthMaps | None = None
+    layers: Mapping[str, Callable[[int], np.ndarray]] = dataclasses.field(default_factory=dict)
     held: np.ndarray = dataclasses.field(init=False)
     order: np.ndarray = dataclasses.field(init=False)
 
@@ -55,10 +62,10 @@ class PoolFiller:
     def empty(self) -> dict[str, np.ndarray]:
         """The pool's arrays before anything is resident."""
         height, width = self.capture.size
-        depth = {} if self.depths is None else {
-            "depth": np.zeros((self.slots, height, width), np.uint16)
+        layers = {
+            name: np.zeros((self.slots, height, width), LAYERS[name]) for name in self.layers
         }
-        return depth | {
+        return layers | {
             "frames": np.zeros((self.slots, height, width, 3), np.uint8),
             "masks": np.zeros((self.slots, height, width, 4), np.uint8),
             "geometry": np.zeros((self.slots, *self.geometry.shape), self.geometry.dtype),
@@ -76,8 +83,7 @@ class PoolFiller:
         changed = np.flatnonzero((wanted >= 0) & (wanted != held))
         if len(changed) == 0:
             return arrays
-        names = ["frames", "masks", "geometry", "boxes", "ids"]
-        names += ["depth"] if self.depths is not None else []
+        names = ["frames", "masks", "geometry", "boxes", "ids", *self.layers]
         arrays = arrays | {name: arrays[name].copy() for name in names}
         for slot in changed:
             frame = int(self.train[self.order[wanted[slot]]])
@@ -85,8 +91,8 @@ class PoolFiller:
             arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
             arrays["geometry"][slot] = self.geometry.get(frame)
             arrays["ids"][slot] = frame
-            if self.depths is not None:
-                arrays["depth"][slot] = self.depths.get(frame)
+            for name, layer in self.layers.items():
+                arrays[name][slot] = layer(frame)
         self.held = wanted
         return arrays | {"count": np.int32(np.sum(wanted >= 0))}
 
@@ -148,14 +154,19 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
         ),
         draw_pixels(wide_key, whole, near, wide, False),
         draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
+    ] if not sampling.uniform else [
+        pixels_in_boxes(focus_key, whole[None], few, (width, height)),
+        pixels_in_boxes(head_key, whole[None], plain, (width, height)),
+        pixels_in_boxes(wide_key, whole[None], wide, (width, height)),
+        draw_pixels(torso_key, whole, near, sampling.torso_rays, False),
     ]
     if config.loss.depth_smoothness > 0:
         pixels[1] = with_neighbours(pixels[1], (width, height))
     pixels = jnp.concatenate(pixels)
     x, y = pixels[:, 0], pixels[:, 1]
     # Only where a term asks for it: the program of all others stays what it is.
-    depth = {"depth": arrays["depth"][slot, y, x]} if "depth" in arrays else {}
-    return depth | {
+    layers = {name: arrays[name][slot, y, x] for name in LAYERS if name in arrays}
+    return layers | {
         "slot": slot,
         "frame": arrays["ids"][slot],
         "pixels": pixels.astype(jnp.float32) + 0.5,
@@ -166,6 +177,23 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
         "jitter": jax.random.key_data(jitter),
         "noise": jax.random.key_data(noise),
     }
+
+
+def loss_layers(
+    capture: Capture, config: AvatarConfig, depths: DepthMaps | None
+) -> dict[str, Callable[[int], np.ndarray]]:
+    """The pictures of `LAYERS` that a configuration's loss reads; see `make_feed`."""
+    layers: dict[str, Callable[[int], np.ndarray]] = {}
+    if depths is not None and config.loss.depth_ordinal > 0:
+        layers["depth"] = depths.get
+    if config.loss.region != 1:
+        layers["region"] = where_classes(capture, MOUTH, "loss.region")
+    if depths is not None and config.loss.depth > 0:
+        layers["distance"] = depths.metric
+        if "parsing" in capture.layers():
+            off = where_classes(capture, DEPTHLESS, "loss.depth")
+            layers["distance"] = lambda frame: depths.metric(frame) * ~off(frame)
+    return layers
 
 
 def _looked_at(arrays: dict[str, jax.Array], slot: jax.Array, shard: Shard) -> dict[str, Any]:
@@ -190,7 +218,10 @@ def make_feed(
 
     Args:
       capture, spec, inputs, geometry, config: of the run.
-      depths: reference depths, where `loss.depth_ordinal` wants them.
+      depths: reference depths, where `loss.depth_ordinal` or `loss.depth` wants them.
+
+    Raises:
+      InputError: `loss.region` wants classes that the capture has not.
     """
     filler = PoolFiller(
         capture=capture,
@@ -198,7 +229,7 @@ def make_feed(
         geometry=geometry,
         slots=min(config.surface.pool, spec.train_frames),
         rotate_every=config.surface.rotate_every,
-        depths=depths,
+        layers=loss_layers(capture, config, depths),
     )
     arrays = filler.empty() | {
         "focus": focus_boxes(

@@ -26,6 +26,8 @@ from jaxhead.networks.resample import linear_weights, resample
 from jaxhead.systems.avatar.config import AvatarConfig
 
 DEEPEST = 65535
+METRIC_UNIT = 1e-4
+"""Metres that a metric depth's 1 stands for."""
 WEIGHTS = "depth_anything_v2_small"
 
 
@@ -63,6 +65,11 @@ class DepthMaps:
         self._capture, self._prior = capture, config.prior
         self._folder = pathlib.Path()
         source = config.prior.depth
+        if config.loss.depth > 0 and source not in ("mesh", "capture"):
+            raise InputError(
+                f"loss.depth wants depths in metres, prior.depth={source} has none; expected mesh "
+                "or capture"
+            )
         if source == "capture" and "depth" not in capture.layers():
             raise InputError(f"{capture.path}: has no layer depth, which prior.depth=capture reads")
         if source == "folder":
@@ -80,17 +87,32 @@ class DepthMaps:
         """
         capture, source = self._capture, self._prior.depth
         head = capture.masks(frame)[..., 1] > 127
-        if source == "mesh":
-            depth = np.asarray(self._draw(capture.vertices[frame], capture.head_to_camera[frame]))
-            return normalised(depth, head & (depth > 0))
-        if source == "capture":
-            depth = capture.layer("depth", frame)
+        if source in ("mesh", "capture"):
+            depth = self._own(frame)
             return normalised(depth, head & (depth > 0))
         if source == "folder":
             return self._from_folder(frame, head)
         picture = jnp.asarray(capture.frame(frame), jnp.float32) / 255
         # The network gives inverse depth.
         return normalised(-np.asarray(self._network(picture)), head)
+
+    def metric(self, frame: int) -> np.ndarray:
+        """(H, W) uint16 depth along the camera's axis in `METRIC_UNIT`, 0 where there is none or
+        nobody stands; only of "mesh" and "capture".
+        """
+        depth = self._own(frame).astype(np.float64)
+        if self._prior.depth == "capture":
+            depth *= float(self._capture.info.get("depth_unit", 1e-3))
+        coded = np.round(depth / METRIC_UNIT)
+        known = (self._capture.masks(frame)[..., 0] > 0) & (coded > 0) & (coded <= DEEPEST)
+        return np.where(known, coded, 0).astype(np.uint16)
+
+    def _own(self, frame: int) -> np.ndarray:
+        """(H, W) depths of the mesh in metres, or of the layer in its unit; 0 for none."""
+        if self._prior.depth == "capture":
+            return self._capture.layer("depth", frame)
+        capture = self._capture
+        return np.asarray(self._draw(capture.vertices[frame], capture.head_to_camera[frame]))
 
     def _from_folder(self, frame: int, head: np.ndarray) -> np.ndarray:
         file = self._folder / f"{frame:06d}.png"

@@ -15,7 +15,7 @@ from jaxhead.geometry.cameras import ray_depth_factor
 from jaxhead.losses.ranking import depth_order, depth_ranking, sample_pairs
 from jaxhead.losses.smoothness import neighbour_smoothness
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.depth_maps import DEEPEST
+from jaxhead.systems.avatar.depth_maps import DEEPEST, METRIC_UNIT
 from jaxhead.systems.avatar.rays import Samples
 
 EVERYWHERE = 8
@@ -42,6 +42,23 @@ def rendered_depth(
     shape = pixels.shape[:2]
     depth = along.reshape(shape) * ray_depth_factor(K, pixels)
     return 100.0 * depth, jax.lax.stop_gradient(known).reshape(shape)
+
+
+def distance_term(
+    samples: Samples, reference: jax.Array, K: jax.Array, pixels: jax.Array
+) -> jax.Array:
+    """Mean over rays of |rendered - wanted| distance along the ray in metres, 0 where unknown.
+
+    What is rendered is the sum of weights times distances, as in INSTA: not divided by the opacity,
+    so that the term also asks for opacity.
+
+    Args:
+      samples: of b r rays; reference: (b, r) uint16 depths of `DepthMaps.metric`, 0 for unknown.
+      K: (3, 3); pixels: (b, r, 2).
+    """
+    along = jnp.sum(samples.weights * samples.t, -1).reshape(reference.shape)
+    wanted = reference * METRIC_UNIT / ray_depth_factor(K, pixels)
+    return jnp.mean(jnp.where(reference > 0, jnp.abs(along - wanted), 0.0))
 
 
 def ordinal_term(
@@ -98,7 +115,7 @@ def _mean(values: jax.Array, used: jax.Array) -> jax.Array:
 def depth_terms(
     samples: Samples, batch: dict[str, Any], K: jax.Array, config: AvatarConfig
 ) -> dict[str, jax.Array]:
-    """{"depth_ordinal", "depth_smoothness"} () of the head's rays, those with a weight.
+    """{"depth", "depth_ordinal", "depth_smoothness"} () of the head's rays, those with a weight.
 
     Args:
       samples: of the head's rays.
@@ -106,8 +123,12 @@ def depth_terms(
       K: (3, 3) pixels; config: the run's.
     """
     heads = config.sampling.head_rays
-    depth, known = rendered_depth(samples, K, batch["pixels"][:, :heads])
     terms = {}
+    if config.loss.depth > 0:
+        terms["depth"] = distance_term(
+            samples, batch["distance"][:, :heads], K, batch["pixels"][:, :heads]
+        )
+    depth, known = rendered_depth(samples, K, batch["pixels"][:, :heads])
     if config.loss.depth_ordinal > 0:
         keys = jax.vmap(
             lambda data: jax.random.fold_in(jax.random.wrap_key_data(data), 2)

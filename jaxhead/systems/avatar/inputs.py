@@ -29,6 +29,7 @@ from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.expressions import expression_coefficients, expression_components
 from jaxhead.systems.avatar.model import pose_numbers
 
 SURFACE_MARGIN = 0.015
@@ -68,39 +69,6 @@ class AvatarSpec:
     surface_box: tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def expression_components(
-    scores: np.ndarray, shapes: np.ndarray, dims: int
-) -> dict[str, np.ndarray]:
-    """What turns scores and measured shapes into a frame's condition, from training frames.
-
-    Scores tell what a mesh cannot (a squint, a gaze), the mesh tells how far lips and lids really
-    are apart; both blocks get one total variance before their principal components are taken.
-
-    Args:
-      scores: (n, E) in units that are alike (shares in [0, 1], or deviations).
-      shapes: (n, S) coordinates of the skin in metres.
-      dims: components wanted; fewer where the frames span fewer.
-
-    Returns:
-      {"expression_mean" (E + S,), "expression_components" (k, E + S), "expression_scale" (k,)}: a
-      condition is (features - mean) @ components.T / scale.
-    """
-    features = np.concatenate([scores, shapes], -1).astype(np.float64)
-    mean = features.mean(0)
-    weights = np.concatenate([
-        np.full(block.shape[1], 1 / np.sqrt(max(block.var(0).sum(), 1e-12)))
-        for block in (scores, shapes)
-    ])
-    _, deviation, directions = np.linalg.svd((features - mean) * weights, full_matrices=False)
-    deviation = deviation / np.sqrt(max(1, len(scores) - 1))
-    keep = min(dims, int(np.sum(deviation > 1e-3)))
-    return {
-        "expression_mean": mean.astype(np.float32),
-        "expression_components": (directions[:keep] * weights).astype(np.float32),
-        "expression_scale": deviation[:keep].astype(np.float32),
-    }
-
-
 def field_box(vertices: np.ndarray, margin: float) -> np.ndarray:
     """(2, 3) float32 corners in metres around all given vertices (..., 3), `margin` wider."""
     flat = vertices.reshape(-1, 3)
@@ -135,16 +103,25 @@ def prepare(
     meshes = np.concatenate(
         [capture.vertices[train].reshape(-1, 3), np.asarray(capture.head.template)]
     )
+    template = np.asarray(capture.head.template)
     box = field_box(meshes, config.surface.margin)
+    if config.surface.inflation > 0:
+        diagonal = float(np.linalg.norm(np.ptp(template, axis=0)))
+        box = field_box(template, config.surface.inflation * diagonal)
     surface_box, shape = fit_box(
         meshes, resolution=config.surface.resolution, margin=SURFACE_MARGIN
     )
     skin = skin_vertices(np.asarray(capture.head.regions), capture.head.region_names)
-    arrays = expression_components(
-        capture.expression[train],
-        capture.vertices[train][:, skin].reshape(len(train), -1),
-        config.field.expression_dims,
-    )
+    if config.field.expression == "coefficients":
+        arrays = expression_coefficients(
+            capture.expression, 3 * len(skin), config.field.expression_dims
+        )
+    else:
+        arrays = expression_components(
+            capture.expression[train],
+            capture.vertices[train][:, skin].reshape(len(train), -1),
+            config.field.expression_dims,
+        )
     arrays["skin_vertices"] = skin
     motion = torso_parameters(capture.torso_motion, capture.size)
     arrays |= {
@@ -175,16 +152,9 @@ def prepare(
     arrays["pose_scale"] = np.maximum(poses.std(0), 1e-4)
     arrays |= {f"head/{k}": np.asarray(v) for k, v in head_to_arrays(capture.head).items()}
     some = train[np.unique(np.linspace(0, len(train) - 1, MOST_FRAMES).astype(int))]
-    arrays["occupancy"] = occupancy_prior(
-        box,
-        config.sampling.occupancy_resolution,
-        capture.K,
-        capture.head_to_camera[some],
-        [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
-        capture.size,
-        arrays["sway"][some],
-        capture.sway_box,
-    )
+    arrays["occupancy"] = np.ones((config.sampling.occupancy_resolution,) * 3, bool)
+    if config.surface.hull:
+        arrays["occupancy"] = _hull(capture, box, config, some, arrays["sway"])
     arrays["reach"] = reach_grid(
         box,
         config.sampling.occupancy_resolution,
@@ -217,6 +187,22 @@ def prepare(
         surface_box=_corners(surface_box),
     )
     return spec, arrays
+
+
+def _hull(
+    capture: Capture, box: np.ndarray, config: AvatarConfig, some: np.ndarray, sway: np.ndarray
+) -> np.ndarray:
+    """`occupancy_prior` of the frames `some`."""
+    return occupancy_prior(
+        box,
+        config.sampling.occupancy_resolution,
+        capture.K,
+        capture.head_to_camera[some],
+        [region_masks(capture.masks(int(frame)))[0][..., 3] > 0 for frame in some],
+        capture.size,
+        sway[some],
+        capture.sway_box,
+    )
 
 
 def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]:

@@ -21,12 +21,27 @@ from jaxhead.networks.hash_field import (
     init_head,
 )
 from jaxhead.networks.torso_field import init_torso, torso_field
-from jaxhead.systems.avatar.config import FieldConfig
+from jaxhead.systems.avatar.config import FieldConfig, TorsoConfig
 
 __all__ = [
     "Params", "bounded_exp", "color_net", "density_net", "grid_config", "head_field", "init_head",
-    "init_torso", "pose_numbers", "region_condition", "torso_field",
+    "init_torso", "pose_numbers", "region_condition", "torso_field", "torso_layer",
 ]  # fmt: skip
+
+
+def torso_layer(
+    params: Params, points: jax.Array, condition: jax.Array, *, config: TorsoConfig
+) -> tuple[jax.Array, jax.Array]:
+    """(n, 3) colour and (n,) opacity of the torso; nothing where it is not shown.
+
+    Args:
+      params: {"head", "torso"} of an avatar, without "torso" where it is not shown.
+      points: (n, 2); condition: (n, c) of `torso_field`.
+      config: the torso's.
+    """
+    if not config.shown:
+        return jnp.zeros((len(points), 3)), jnp.zeros((len(points),))
+    return torso_field(params["torso"], points, condition, config=config)
 
 
 def pose_numbers(config: FieldConfig) -> int:

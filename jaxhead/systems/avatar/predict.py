@@ -59,8 +59,8 @@ def predict(
     )
     reference = torso_points(own, request["torso_motion"], size)
     torso, torso_alpha = jax.lax.map(
-        lambda points: model.torso_field(
-            params["torso"], points,
+        lambda points: model.torso_layer(
+            params, points,
             jnp.broadcast_to(request["torso_condition"], (len(points), 6)), config=config.torso,
         ),
         _chunks(reference),

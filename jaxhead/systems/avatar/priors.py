@@ -40,7 +40,7 @@ class Priors:
         Raises:
           InputError: what they are made from is missing.
         """
-        if self.config.loss.depth_ordinal <= 0:
+        if self.config.loss.depth_ordinal <= 0 and self.config.loss.depth <= 0:
             return None
         return DepthMaps(capture, self.config, self.assets)
 

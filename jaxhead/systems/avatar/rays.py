@@ -32,7 +32,8 @@ from jaxhead.systems.avatar.surface import Frozen, to_canonical
 
 __all__ = [
     "EMPTY", "LENGTH_UNITS", "OCCUPIED", "SOLID", "Frames", "Rays", "Samples", "cell_kinds",
-    "head_at", "place_samples", "probe", "ray_sway", "render_head", "to_cube", "unswayed",
+    "density_unit", "encoded_points", "expression_share", "head_at", "place_samples",
+    "probe", "ray_sway", "render_head", "to_cube", "unswayed",
     "without_sway",
 ]  # fmt: skip
 
@@ -126,9 +127,31 @@ def head_at(
     skin = lookup(frozen["skin"], points, frozen["surface_box"])
     rgb, sigma, _ = model.head_field(
         params,
-        jnp.clip(to_cube(points, box), 0.0, 1.0),
+        encoded_points(points, box, config),
         directions,
-        model.region_condition(frames.condition, skin[:, 2], config=config.field),
+        model.region_condition(
+            frames.condition, expression_share(skin, config), config=config.field
+        ),
         config=config.field,
     )
-    return rgb, sigma * (LENGTH_UNITS / jnp.max(box[1] - box[0])), points, skin
+    return rgb, sigma * density_unit(box, config), points, skin
+
+
+def encoded_points(points: jax.Array, box: jax.Array, config: AvatarConfig) -> jax.Array:
+    """Canonical points (n, 3) metres in the unit cube that the field encodes."""
+    side = config.field.cube
+    cube = points / side + 0.5 if side > 0 else to_cube(points, box)
+    return jnp.clip(cube, 0.0, 1.0)
+
+
+def density_unit(box: jax.Array, config: AvatarConfig) -> jax.Array | float:
+    """Density per metre that the field's 1 stands for."""
+    if config.field.density == "metre":
+        return 1.0
+    return LENGTH_UNITS / jnp.max(box[1] - box[0])
+
+
+def expression_share(skin: jax.Array, config: AvatarConfig) -> jax.Array:
+    """(n,) how much samples follow the expression, of "skin" (n, 3); INSTA's lips do or do not."""
+    share = skin[:, 2]
+    return jnp.round(share) if config.field.expression_region == "lips" else share

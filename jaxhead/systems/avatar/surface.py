@@ -56,13 +56,16 @@ def surface_arrays(
     index = template_volume(template, faces, box, shape=spec.shape)
     centres = np.asarray(voxel_centres(box, spec.shape))
     regions = np.asarray(head.regions)
+    region = config.field.expression_region
+    moved = MOVED.get(region, MOVED["face"])
+    skin = skin_volume(centres, template, faces, regions, head.region_names, moved)
+    if region == "lips":  # INSTA's rule knows no border to fade over
+        ids = [head.region_names.index(name) for name in moved if name in head.region_names]
+        skin[..., 2] = np.isin(regions[faces], ids).any(-1)[np.asarray(index)]
     return {
         "neighbours": np.asarray(meshes.edge_neighbours(faces), np.int32),
         "template_index": np.asarray(index, np.int32),
-        "skin": skin_volume(
-            centres, template, faces, regions, head.region_names,
-            MOVED.get(config.field.expression_region, MOVED["face"]),
-        ),
+        "skin": skin,
         "rules": mapping_rules(faces, regions, head.region_names),
     }
 

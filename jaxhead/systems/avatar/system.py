@@ -16,6 +16,7 @@ from jaxhead.rendering import occupancy
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
+from jaxhead.systems.avatar.density import density_terms
 from jaxhead.systems.avatar.depths import depth_terms
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
@@ -23,8 +24,9 @@ from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
     cell_kinds,
+    encoded_points,
+    expression_share,
     render_head,
-    to_cube,
 )
 from jaxhead.systems.avatar.semantic import ClipPrior, semantic_term
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
@@ -41,13 +43,11 @@ def init(
 ) -> Variables:
     """Variables of an untrained avatar."""
     head, torso = jax.random.split(key)
+    params = {"head": model.init_head(head, config.field, spec.components)}
+    if config.torso.shown:
+        params["torso"] = model.init_torso(torso, config.torso, TORSO_CONDITION)
     return Variables(
-        params={
-            PLAYER: {
-                "head": model.init_head(head, config.field, spec.components),
-                "torso": model.init_torso(torso, config.torso, TORSO_CONDITION),
-            }
-        },
+        params={PLAYER: params},
         state={
             "occupancy": occupancy.OccupancyGrid(
                 thickness=frozen["occupancy"].astype(jnp.float32),
@@ -87,8 +87,8 @@ def render_rays(
         jax.random.wrap_key_data(batch["jitter"]), config=config,
     )
     reference = torso_points(batch["pixels"], batch["torso_motion"], spec.size)
-    torso, torso_alpha = model.torso_field(
-        params["torso"], reference.reshape(-1, 2),
+    torso, torso_alpha = model.torso_layer(
+        params, reference.reshape(-1, 2),
         jnp.repeat(torso_condition, count, axis=0, total_repeat_length=frames * count),
         config=config.torso,
     )
@@ -113,7 +113,8 @@ def render_rays(
 
 
 def loss(
-    variables: Variables, batch: dict[str, Any], *, spec: AvatarSpec, config: AvatarConfig
+    variables: Variables, batch: dict[str, Any], *, spec: AvatarSpec, config: AvatarConfig,
+    step: jax.Array | int = 0,
 ):
     """Huber on colours (patent, stage 7), and the masks' supervision of the opacities."""
     batch = dict(batch["rays"])
@@ -136,10 +137,13 @@ def loss(
         spec=spec, config=config,
     )
     # A torso ray that fell into the head's region has no head to show: it does not count.
-    far = 1.0 - masks[..., 3] * (jnp.arange(masks.shape[1]) >= heads)
+    far = heard = 1.0 - masks[..., 3] * (jnp.arange(masks.shape[1]) >= heads)
+    if config.loss.region != 1:
+        counts = batch["region"] & (step >= config.loss.region_from)
+        far = far * jnp.where(counts, config.loss.region, 1.0)
     color = jnp.mean(far[..., None] * huber(out["rgb"], target, delta=config.loss.delta))
     head = jnp.mean(sure[:, :heads, 1] * jnp.abs(out["head"] - masks[:, :heads, 1]))
-    cover = jnp.mean(far * sure[..., 0] * jnp.abs(out["person"] - masks[..., 0]))
+    cover = jnp.mean(heard * sure[..., 0] * jnp.abs(out["person"] - masks[..., 0]))
     weights = config.loss
     total = weights.color * color / weights.delta + weights.opacity * (head + cover)
     # Behind the head nobody sees the torso: without a price it explains the hair's edge.
@@ -152,7 +156,11 @@ def loss(
     )
     total = total + 0.5 * weights.table_decay * decay
     depth = depth_terms(out["samples"], batch, frozen["K"], config)
+    depth |= density_terms(out["samples"], variables.state["occupancy"], frozen, config)
     total = sum((getattr(weights, name) * term for name, term in depth.items()), start=total)
+    if weights.network_decay > 0:
+        kernels = jax.tree.leaves((params["head"]["density"], params["head"]["color"]))
+        total += 0.5 * weights.network_decay * sum(jnp.sum(kernel**2) for kernel in kernels)
     terms = {
         "color": color, "head_mask": head, "person_mask": cover, "idle": idle, **shape._asdict(),
         **depth,
@@ -196,7 +204,8 @@ def optimiser(config: OptimiserConfig):
 
 
 def refresh(
-    variables: Variables, key: jax.Array, *, components: int, config: AvatarConfig
+    variables: Variables, key: jax.Array, *, components: int, config: AvatarConfig,
+    step: jax.Array | int = 0,
 ) -> dict[str, Any]:
     """The occupancy state after a look at some cells; those outside the silhouettes stay empty.
 
@@ -208,23 +217,32 @@ def refresh(
     side = jnp.max(box[1] - box[0])
     look, aside, face = jax.random.split(key, 3)
     condition = jax.random.normal(face, (1, components))
+    if config.field.expression == "coefficients":
+        condition = jnp.ones((1, components))  # INSTA's
+
+    def density(points, moved):
+        cube = encoded_points(moved, box, config)
+        ahead = jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape)
+        skin = lookup(frozen["skin"], points, frozen["surface_box"])
+        share = expression_share(skin, config)
+        seen = model.region_condition(condition, share, config=config.field)
+        return model.head_field(params, cube, ahead, seen, config=config.field)[1]
 
     def thickness(points):
         reach = occupancy.look_up(frozen["reach"], points, box[0], box[1])
         moved = points + reach[:, None] * jax.random.uniform(aside, points.shape, minval=-1.0)
-        _, sigma, _ = model.head_field(
-            params,
-            jnp.clip(to_cube(moved, box), 0.0, 1.0),
-            jnp.broadcast_to(jnp.array([0.0, 0.0, -1.0]), points.shape),
-            model.region_condition(
-                condition, lookup(frozen["skin"], points, frozen["surface_box"])[:, 2],
-                config=config.field,
-            ),
-            config=config.field,
-        )
-        return sigma * LENGTH_UNITS / side * (side / grid.thickness.shape[0])
+        if config.sampling.occupancy_rule == "steady":
+            sigma = density(points, moved)
+        else:
+            sigma = occupancy.in_parts(density, points, moved)
+        if config.field.density == "cube":
+            sigma = sigma * LENGTH_UNITS / side
+        return sigma * (config.sampling.step or side / grid.thickness.shape[0])
 
-    looked = occupancy.update(grid, thickness, look, cells=grid.thickness.size // 8)
+    if config.sampling.occupancy_rule == "steady":
+        looked = occupancy.update(grid, thickness, look, cells=grid.thickness.size // 8)
+    else:
+        looked = occupancy.update_by_age(grid, thickness, look, step)
     return {"occupancy": looked._replace(thickness=looked.thickness * prior)}
 
 
@@ -245,7 +263,7 @@ def build(
 
     def update(variables, outputs, batch, key, step):
         del outputs, key
-        total, (terms, state) = loss(variables, batch, spec=spec, config=config)
+        total, (terms, state) = loss(variables, batch, spec=spec, config=config, step=step)
         if clip is None:
             return total, (terms, state)
         semantic = semantic_term(
@@ -259,9 +277,11 @@ def build(
         init=lambda key: init(key, spec, arrays, config),
         updates=(Update(PLAYER, update),),
         refresh=lambda variables, batch, key, step: refresh(
-            variables, key, components=spec.components, config=config
+            variables, key, components=spec.components, config=config, step=step
         ),
-        refresh_every=config.sampling.occupancy_every,
+        refresh_every=(
+            config.sampling.occupancy_every if config.sampling.occupancy_rule == "steady" else 1
+        ),
     )
     return (
         Stage(

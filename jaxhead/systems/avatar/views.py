@@ -110,8 +110,8 @@ def render_shot(
         rays = Rays(origins, directions, jnp.zeros((len(places),), jnp.int32))
         head, _ = render_head(params["head"], rays, frames, cells, frozen, None, config=config)
         own, on_body = own_pixels(places, frozen["K"], from_own, shot.own[:3, 3])
-        torso, alpha = model.torso_field(
-            params["torso"], torso_points(own, shot.torso_motion, size),
+        torso, alpha = model.torso_layer(
+            params, torso_points(own, shot.torso_motion, size),
             jnp.broadcast_to(shot.torso_condition, (len(places), shot.torso_condition.shape[-1])),
             config=config.torso,
         )  # fmt: skip
