@@ -380,6 +380,7 @@ VERBS = {
             "SYSTEM CHECKPOINT... --capture CAPTURE --out RUN [flags]",
             (
                 "jaxhead convert adnerf 300000_head.tar 600000_body.tar --capture obama --out run",
+                "jaxhead convert avatar ngp_ep0010.pth --capture marcel --out run  # INSTA's port",
             ),
             "jaxhead.app.convert",
             _convert,

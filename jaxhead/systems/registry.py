@@ -13,7 +13,10 @@ SYSTEMS = {
 }
 MANY = {"avatar": "jaxhead.systems.avatar.many"}
 """What trains several captures at once, of the systems that can."""
-CONVERTERS = {"adnerf": "jaxhead.systems.adnerf.convert"}
+CONVERTERS = {
+    "avatar": "jaxhead.systems.avatar.convert",
+    "adnerf": "jaxhead.systems.adnerf.convert",
+}
 """What makes runs of published checkpoints, of the systems that have any."""
 
 

@@ -2,7 +2,7 @@
 
 The port's other entries (`encoder.offsets`, `aabb_train`, `aabb_infer`, `density_grid`,
 `density_bitfield`, `step_counter`) are buffers that follow from the configuration or are rebuilt;
-`read_insta` takes the sizes from them.
+`read_insta` takes the sizes from them, and which cells are occupied.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class InstaCheckpoint(NamedTuple):
       components: expression coefficients of a frame.
       step: optimiser steps done, or None where the file does not say.
       averaged: whether the weights are the running average, which the port renders with.
+      occupied: (cascades, r, r, r) bool, x y z: cells of cubes of half side min(2^k, bound) in
+        which samples lie; None where the file does not say or no cell was ever looked into.
     """
 
     params: dict[str, Any]
@@ -92,6 +94,7 @@ class InstaCheckpoint(NamedTuple):
     components: int
     step: int | None
     averaged: bool
+    occupied: np.ndarray | None = None
 
 
 def read_insta(
@@ -134,6 +137,7 @@ def read_insta(
             components=components,
             step=int(step) if isinstance(step, int) else None,
             averaged=average,
+            occupied=_occupied(state, bound),
         )
 
 
@@ -161,6 +165,42 @@ def _grid(state: Mapping[str, np.ndarray], finest: int) -> HashGridConfig:
             f"{grid.base_resolution} to {grid.finest_resolution} has {expected[wrong]}"
         )
     return grid
+
+
+def _occupied(state: Mapping[str, np.ndarray], bound: float) -> np.ndarray | None:
+    """The bits of "density_bitfield" by cascade and cell: eight cells a byte, in Morton's order."""
+    if "density_bitfield" not in state:
+        return None
+    packed = as_kind(state["density_bitfield"], np.uint8, "density_bitfield").reshape(-1)
+    cascades = 1 + max(0, int(np.ceil(np.log2(bound))))
+    side = round(float(8 * len(packed) / cascades) ** (1 / 3))
+    if cascades * side**3 != 8 * len(packed) or side & (side - 1):
+        raise InputError(
+            f"density_bitfield has {len(packed)} bytes, expected {cascades} cascades of a cubic "
+            "number of bits"
+        )
+    bits = np.unpackbits(packed, bitorder="little").reshape(cascades, -1).astype(bool)
+    spread = np.zeros(side, np.int64)
+    for bit in range(side.bit_length()):
+        spread |= ((np.arange(side) >> bit) & 1) << (3 * bit)
+    code = spread[:, None, None] | spread[:, None] << 1 | spread << 2
+    return bits[:, code] if bits.any() else None
+
+
+def occupied_at(occupied: np.ndarray, points: np.ndarray, bound: float) -> np.ndarray:
+    """(n,) bool: whether points (n, 3) of the port's space lie in occupied cells, by its rule.
+
+    The finest cascade whose cube holds a point tells.
+
+    Args:
+      occupied: of `InstaCheckpoint`; bound: likewise.
+    """
+    cascades, side = occupied.shape[:2]
+    _, exponent = np.frexp(np.abs(points).max(-1))
+    level = np.clip(exponent, 0, cascades - 1)
+    half = np.minimum(2.0**level, bound)[:, None]
+    cell = np.clip((0.5 * (points / half + 1) * side).astype(np.int64), 0, side - 1)
+    return occupied[level, cell[:, 0], cell[:, 1], cell[:, 2]]
 
 
 def _layers(state: Mapping[str, np.ndarray], net: str) -> list[tuple[int, ...]]:
