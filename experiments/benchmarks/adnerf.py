@@ -11,6 +11,7 @@ steep and half of them positive, as a trained field's are. Needs PyTorch beside 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -157,18 +158,29 @@ def theirs(config: NerfConfig, params, given, threads: int) -> dict[str, Callabl
     return {"step": step, "chunk": picture}
 
 
-def measure(rays: int, rounds: int, threads: int, *, cpu: bool = False) -> dict[str, Any]:
-    """{state: {"step" or "chunk": seconds of both, their ratio, how far the results differ}}."""
+def measure(
+    rays: int, rounds: int, threads: int, *, cpu: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """A row per state of the fields and "step" or "chunk": seconds of both, their ratio, how far
+    the results differ; `tell` gets a line for each as soon as it is there.
+    """
     config, given = NerfConfig(), scene(rays)
     clock = time.process_time if cpu else time.perf_counter
-    results: dict[str, Any] = {}
+    tell("| fields | what | ours | PyTorch | ratio | largest difference |")
+    tell("|---" * 6 + "|")
+    rows = []
     for state in ("fresh", "surface"):
         params = fields(config, given, surface=state == "surface")
         both = ours(config, params, given), theirs(config, params, given, threads)
-        results[state] = {
-            name: _in_turn([side[name] for side in both], rounds, clock) for name in both[0]
-        }
-    return results
+        for name in both[0]:
+            row = _in_turn([side[name] for side in both], rounds, clock)
+            rows.append({"fields": state, "what": name, **row})
+            tell(
+                f"| {state} | {name} | {row['ours']:.2f} s | {row['torch']:.2f} s | "
+                f"{row['ratio']:.2f} | {row['difference']:.1e} |"
+            )
+    return rows
 
 
 def _in_turn(calls: list[Callable[[], Any]], rounds: int, clock) -> dict[str, Any]:
@@ -186,18 +198,6 @@ def _in_turn(calls: list[Callable[[], Any]], rounds: int, clock) -> dict[str, An
     }  # fmt: skip
 
 
-def report(results: dict[str, Any]) -> str:
-    """A table."""
-    lines = ["| fields | what | ours | PyTorch | ratio | largest difference |", "|---" * 6 + "|"]
-    for state, rows in results.items():
-        for name, row in rows.items():
-            lines.append(
-                f"| {state} | {name} | {row['ours']:.2f} s | {row['torch']:.2f} s | "
-                f"{row['ratio']:.2f} | {row['difference']:.1e} |"
-            )
-    return "\n".join(lines)
-
-
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("rays", 2048, "of a step and of a chunk", flag_values=values)
     flags.DEFINE_integer("rounds", 3, "measurements of each, in turn", flag_values=values)
@@ -211,8 +211,8 @@ def _define(values: flags.FlagValues) -> None:
 
 def _run(arguments: Arguments) -> int:
     given = arguments.flags
-    results = measure(given.rays, given.rounds, given.threads, cpu=given.cpu)
-    print(report(results))
+    tell = functools.partial(print, flush=True)
+    results = measure(given.rays, given.rounds, given.threads, cpu=given.cpu, tell=tell)
     if given.json:
         pathlib.Path(given.json).write_text(json.dumps(results, indent=2) + "\n")
     return 0
