@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from goldens_reader import known_goldens
 
+from jaxhead.encodings.frequency import frequency
 from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.networks.nerf_mlp import FaceNeRF
+from jaxhead.networks.torch_layers import from_published
 from jaxhead.systems.adnerf import rays
 
 
@@ -77,3 +80,19 @@ def test_published_counts():
     assert int(2048 * 0.95) == 1945 and 2048 - 1945 == 103
     with pytest.raises(ValueError, match="21 of 20 rays, 54 pixels"):
         rays.draw_pixels(jax.random.key(0), jnp.ones((6, 9), bool), count=20, within=21)
+
+
+def test_the_torso_field_is_told_the_published_signal(goldens):
+    for golden in known_goldens(goldens, system="ad-nerf", module="FaceNeRF (torso)"):
+        c, given = golden.config, golden.inputs
+        code = rays.pose_code(jnp.asarray(given["pose"]))
+        golden.compare("code", code)
+        audio = given["aud"][: c["dim_aud_body"]]
+        signal = rays.torso_signal(audio, code, bands=c["multires_pose"])
+        golden.compare("signal", signal)
+        net = FaceNeRF(c["D"], c["W"], tuple(c["skips"]), precision="highest")
+        points = frequency(jnp.asarray(given["points"]), bands=c["multires"])
+        views = frequency(jnp.asarray(given["viewdirs"]), bands=c["multires_views"])[:, None]
+        shapes = jax.eval_shape(net.init, jax.random.key(0), points, signal, views)["params"]
+        params = {"params": from_published(golden.weights, shapes)}
+        golden.compare("raw", jax.jit(net.apply)(params, points, signal, views))
