@@ -172,7 +172,8 @@ def _occupied(state: Mapping[str, np.ndarray], bound: float) -> np.ndarray | Non
     if "density_bitfield" not in state:
         return None
     packed = as_kind(state["density_bitfield"], np.uint8, "density_bitfield").reshape(-1)
-    cascades = 1 + max(0, int(np.ceil(np.log2(bound))))
+    grid = state.get("density_grid")
+    cascades = 1 + max(0, int(np.ceil(np.log2(bound)))) if np.ndim(grid) != 2 else max(1, len(grid))
     side = round(float(8 * len(packed) / cascades) ** (1 / 3))
     if cascades * side**3 != 8 * len(packed) or side & (side - 1):
         raise InputError(

@@ -19,7 +19,7 @@ from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
-from jaxhead.systems.avatar.data import make_feed
+from jaxhead.systems.avatar.data import loss_layers, make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.priors import Priors, open_priors
@@ -135,7 +135,8 @@ def _opened(
             raise InputError(f"{out}: no run there yet, expected a capture to train on")
         capture = load_capture(captures[0])
         priors = priors or Priors(config)
-        priors.depths(capture)  # What is missing is said before anything is made.
+        # What is missing is said before anything is made.
+        loss_layers(capture, config, priors.depths(capture))
 
         def create() -> None:
             codes = None
