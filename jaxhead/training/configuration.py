@@ -27,6 +27,11 @@ def number(default: Any, low: float, high: float) -> Any:
     return dataclasses.field(default=default, metadata={"minimum": low, "maximum": high})
 
 
+def required(low: float, high: float = 1 << 30) -> Any:
+    """A numeric field without a default, and the range that is accepted."""
+    return dataclasses.field(metadata={"minimum": low, "maximum": high})
+
+
 def choice(default: str, accepted: tuple[str, ...]) -> Any:
     """A field that takes one of the accepted words."""
     return dataclasses.field(default=default, metadata={"choices": accepted})

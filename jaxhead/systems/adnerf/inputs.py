@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from jaxhead.systems.adnerf.mouth import mouth_numbers, rest_numbers
 from jaxhead.systems.adnerf.regions import regions_of
 from jaxhead.systems.adnerf.space import space_arrays
 from jaxhead.systems.adnerf.speech import Scale, fit_scale, heard_by
+from jaxhead.training.configuration import required
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +37,14 @@ class AdnerfSpec:
       rest: numbers of the expression beside the mouth, likewise.
     """
 
-    frames: int
-    train_frames: int
-    size: tuple[int, int]
-    fps: float
-    width: int
-    rate: float
+    frames: int = required(1)
+    train_frames: int = required(1)
+    size: tuple[int, int] = required(1)
+    fps: float = required(1e-3)
+    width: int = required(1)
+    rate: float = required(1e-3)
     measured: int = 0
     rest: int = 0
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> AdnerfSpec:
-        """The spec that `dataclasses.asdict` and JSON made a plain dictionary of."""
-        return cls(**{**value, "size": tuple(value["size"])})
 
 
 def prepare(capture: Capture, config: AdnerfConfig) -> tuple[AdnerfSpec, dict[str, np.ndarray]]:

@@ -22,7 +22,7 @@ from jaxhead.systems.adnerf.inputs import AdnerfSpec, prepare
 from jaxhead.systems.adnerf.nerf_stages import last_stage
 from jaxhead.systems.adnerf.requests import RATE, Clip, make_clip, refuse_options
 from jaxhead.training import loop, processes
-from jaxhead.training.configuration import from_document, to_document
+from jaxhead.training.configuration import to_document
 from jaxhead.training.progress import Progress
 from jaxhead.training.runs import Run, create_run, is_run, load_run
 from jaxhead.training.sources import capture_at_hand, open_capture, refuse_contradiction
@@ -67,7 +67,7 @@ def train(
     if len(captures) > 1:
         raise InputError(f"one run trains on one capture, {len(captures)} were given")
     run, capture = _opened(captures, out, config, seed)
-    spec, inputs = AdnerfSpec.from_json(dict(run.spec)), run.inputs()
+    spec, inputs = run.spec_as(AdnerfSpec), run.inputs()
     stages = field_of(config).stages(config, spec, inputs, capture)
     local = None if devices is None else jax.local_devices()[:devices]
     if replay:
@@ -98,7 +98,7 @@ def _opened(
         # Both ways to here see the spec as JSON gives it back.
         return load_run(out), capture
     run = load_run(out)
-    refuse_contradiction(out, from_document(AdnerfConfig, run.config), config)
+    refuse_contradiction(out, run.config_as(AdnerfConfig), config)
     return run, open_capture(run, captures[0] if captures else None)
 
 
@@ -144,8 +144,8 @@ def open_run(run: str | pathlib.Path, capture: str | None = None) -> Opened:
     loaded = load_run(run)
     if loaded.system != "adnerf":
         raise InputError(f"{run}: is a run of the system {loaded.system}, not of adnerf")
-    config = from_document(AdnerfConfig, loaded.config)
-    spec, inputs = AdnerfSpec.from_json(dict(loaded.spec)), loaded.inputs()
+    config = loaded.config_as(AdnerfConfig)
+    spec, inputs = loaded.spec_as(AdnerfSpec), loaded.inputs()
     stage = last_stage(loaded.path, field_of(config).stages(config, spec, inputs, None))
     variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
     at_hand, notes = capture_at_hand(loaded, capture)

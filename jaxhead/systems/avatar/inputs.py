@@ -7,7 +7,6 @@ the scales of the torso's motion and its prediction from the head's pose.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -31,13 +30,10 @@ from jaxhead.heads.model import head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.expressions import expression_coefficients, expression_components
 from jaxhead.systems.avatar.model import pose_numbers
+from jaxhead.training.configuration import required
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
-
-
-def _from(least: float) -> Any:
-    return dataclasses.field(metadata={"minimum": least, "maximum": 1 << 30})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,14 +54,14 @@ class AvatarSpec:
         border does.
     """
 
-    frames: int = _from(1)
-    train_frames: int = _from(1)
-    size: tuple[int, int] = _from(1)
-    fps: float = _from(1e-3)
-    scores: int = _from(0)
-    components: int = _from(0)
+    frames: int = required(1)
+    train_frames: int = required(1)
+    size: tuple[int, int] = required(1)
+    fps: float = required(1e-3)
+    scores: int = required(0)
+    components: int = required(0)
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
-    shape: tuple[int, int, int] = _from(1)
+    shape: tuple[int, int, int] = required(1)
     surface_box: tuple[tuple[float, float, float], tuple[float, float, float]]
 
 

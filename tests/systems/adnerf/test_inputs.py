@@ -11,6 +11,7 @@ from jaxhead.systems.adnerf.inputs import AdnerfSpec, pose_numbers, prepare
 from jaxhead.systems.adnerf.mouth import mouth_numbers, rest_numbers
 from jaxhead.systems.adnerf.regions import face_rectangles, mask_rectangle, regions_of
 from jaxhead.systems.adnerf.space import space_arrays
+from jaxhead.training.configuration import from_document
 from tests.systems.adnerf.conftest import FAST
 
 
@@ -21,7 +22,7 @@ def prepared(capture):
 
 def test_the_spec_survives_json(prepared):
     spec, _ = prepared
-    assert AdnerfSpec.from_json(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
+    assert from_document(AdnerfSpec, json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
     assert spec.width == 83 and spec.rate == 50 and spec.measured == 3 and 1 <= spec.rest <= 2
 
 
