@@ -15,13 +15,15 @@ def no_weights_elsewhere(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", sorted(WEIGHTS))
 def test_any_of_the_names_is_found_where_assets_are_searched(tmp_path, name):
     files = WEIGHTS[name].files
-    (tmp_path / "named").mkdir()
     for file in reversed(files):
-        (tmp_path / "named" / file).write_bytes(b"")
-        assert find_weights(name).name == file
-    (tmp_path / "given").mkdir()
-    (tmp_path / "given" / files[-1]).write_bytes(b"")
-    assert find_weights(name, tmp_path / "given").parent.name == "given"
+        path = tmp_path / "named" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        assert find_weights(name) == path
+    given = tmp_path / "given" / files[-1]
+    given.parent.mkdir(parents=True)
+    given.write_bytes(b"")
+    assert find_weights(name, tmp_path / "given") == given
 
 
 def test_what_is_missing_is_said_in_a_line(tmp_path):

@@ -86,5 +86,5 @@ def test_what_cannot_be_converted_leaves_nothing(folder, tmp_path, with_features
         with pytest.raises(InputError, match=message):
             convert.convert(files, out, capture=folder)
         assert not out.exists()
-    assert main(["convert", "avatar", str(head), "--capture", str(folder), "--out", "x"]) == 2
+    assert main(["convert", "geneface", str(head), "--capture", str(folder), "--out", "x"]) == 2
     assert main(["convert", "adnerf", str(head), "--out", "x"]) == 2
