@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxhead.training.devices import first_to_host, of_all_processes
+from jaxhead.training.devices import Device, first_to_host, of_all_processes
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.system import AXIS_NAME
 
@@ -30,7 +30,7 @@ class Agreement:
       late: whether it is time to save.
     """
 
-    def __init__(self, devices: Sequence[jax.Device], interrupts: Interrupts):
+    def __init__(self, devices: Sequence[Device], interrupts: Interrupts):
         self._interrupts = interrupts
         self._local = len(devices)
         self._signal: str | None = None

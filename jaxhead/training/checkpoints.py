@@ -54,7 +54,7 @@ def leaf_names(tree: Tree) -> list[str]:
 
 def digest(array: np.ndarray) -> int:
     """crc32 of the bytes of an array in C order."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def describe(leaves: Mapping[str, np.ndarray]) -> dict[str, list]:

@@ -203,17 +203,18 @@ class _Reader:
 
     def next(self, position: int) -> tuple[Tree, int]:
         with self._lock:
-            if self._iterator is None or position != self._position:
-                self._begin(position)
+            iterator = self._iterator
+            if iterator is None or position != self._position:
+                iterator = self._begin(position)
             try:
-                rows = next(self._iterator)
+                rows = next(iterator)
             except BaseException:
                 self._end()
                 raise
             self._position = position + 1
             return rows, position + 1
 
-    def _begin(self, position: int) -> None:
+    def _begin(self, position: int) -> Any:
         self._end()
         grain, local = _grain(), self._drawn.local
         options = grain.ReadOptions(
@@ -222,6 +223,7 @@ class _Reader:
         examples = grain.MapDataset.source(self._drawn)[position * local :]
         self._iterator = iter(examples.to_iter_dataset(options).batch(local, drop_remainder=True))
         self._position = position
+        return self._iterator
 
     def _end(self) -> None:
         iterator, self._iterator = self._iterator, None

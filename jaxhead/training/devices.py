@@ -11,14 +11,16 @@ import numpy as np
 from jaxhead.training.system import AXIS_NAME
 
 Tree = Any
+Device = Any
+"""A `jax.Device`: jax gives checkers the name as a variable, which is no type."""
 
 
-def _sharding(devices: Sequence[jax.Device]) -> jax.sharding.NamedSharding:
+def _sharding(devices: Sequence[Device]) -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS_NAME,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS_NAME))
 
 
-def of_all_processes(devices: Sequence[jax.Device]) -> list[jax.Device]:
+def of_all_processes(devices: Sequence[Device]) -> list[Device]:
     """As many devices of every process as there are local `devices`, process by process.
 
     The order says which part of a batch a device makes, so it follows the processes and not, as
@@ -44,7 +46,7 @@ def layout_words(layout: Mapping[str, int]) -> str:
     return text if processes == 1 else f"{text} in each of {processes} processes"
 
 
-def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+def replicate(tree: Tree, devices: Sequence[Device]) -> Tree:
     """The leaves with a leading device axis, one copy on each of `devices`.
 
     The arrays have the sharding that pmap wants, so no dispatch moves them again. Each device gets
@@ -62,7 +64,7 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.tree.map(place, tree)
 
 
-def split(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+def split(tree: Tree, devices: Sequence[Device]) -> Tree:
     """NumPy leaves of shape (devices, ...) as arrays whose i-th row lies on the i-th device."""
     sharding = _sharding(devices)
 

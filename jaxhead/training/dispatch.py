@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxhead.training.devices import of_all_processes
+from jaxhead.training.devices import Device, of_all_processes
 from jaxhead.training.state import root_key, stream, variables_of
 from jaxhead.training.step import mean_over_devices, one_step, sample_batch, shard_of, shard_size
 from jaxhead.training.system import AXIS_NAME, Stage
@@ -125,7 +125,7 @@ def root_data(stage: Stage, seed: int) -> np.ndarray:
     return np.asarray(jax.random.key_data(root_key(seed, stage.name)))
 
 
-def build_step(stage: Stage, *, seed: int, devices: Sequence[jax.Device], steps_per_dispatch: int):
+def build_step(stage: Stage, *, seed: int, devices: Sequence[Device], steps_per_dispatch: int):
     """The pmapped training step of a stage.
 
     Args:
@@ -154,7 +154,7 @@ def build_step(stage: Stage, *, seed: int, devices: Sequence[jax.Device], steps_
 
 
 def build_many(
-    stage: Stage, *, devices: Sequence[jax.Device], width: int, steps_per_dispatch: int
+    stage: Stage, *, devices: Sequence[Device], width: int, steps_per_dispatch: int
 ) -> Callable[..., Any]:
     """The pmapped training step of several subjects, each on one device with its whole batch.
 
@@ -191,7 +191,7 @@ def _validation(stage: Stage, everywhere: int) -> Callable[..., Any]:
     return run
 
 
-def build_validate(stage: Stage, *, seed: int, devices: Sequence[jax.Device]):
+def build_validate(stage: Stage, *, seed: int, devices: Sequence[Device]):
     """The pmapped validation of a stage: (variables, arrays, rows) -> metrics, the same batch
     every time.
     """
@@ -203,7 +203,7 @@ def build_validate(stage: Stage, *, seed: int, devices: Sequence[jax.Device]):
     )  # fmt: skip
 
 
-def build_many_validate(stage: Stage, *, devices: Sequence[jax.Device], width: int):
+def build_many_validate(stage: Stage, *, devices: Sequence[Device], width: int):
     """The pmapped validation of several subjects: (state, frozen, arrays, rows, root) -> metrics,
     all with leading axes (devices, width).
     """

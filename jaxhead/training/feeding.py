@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhead.training.devices import replicate, split
+from jaxhead.training.devices import Device, replicate, split
 from jaxhead.training.system import Feed, Stage
 
 Tree = Any
@@ -78,7 +78,7 @@ class Feeding:
     def __init__(
         self,
         stage: Stage,
-        devices: Sequence[jax.Device] | None,
+        devices: Sequence[Device] | None,
         length: int,
         step: int,
         positions: Mapping[str, Any],

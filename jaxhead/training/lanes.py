@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhead.training.devices import split
+from jaxhead.training.devices import Device, split
 from jaxhead.training.dispatch import build_many, build_many_validate, root_data
 from jaxhead.training.state import TrainState
 from jaxhead.training.system import Stage
@@ -76,7 +76,7 @@ class Lanes:
         self,
         stage: Stage,
         *,
-        devices: Sequence[jax.Device],
+        devices: Sequence[Device],
         width: int,
         length: int,
         seeds: Sequence[int],

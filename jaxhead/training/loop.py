@@ -11,6 +11,7 @@ import jax
 from jaxhead.files import atomic
 from jaxhead.files.locks import RunLock
 from jaxhead.training import processes, runs
+from jaxhead.training.devices import Device
 from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.lengths import check_lengths, planned
@@ -34,7 +35,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     loop: LoopConfig | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     on_sample: OnSample | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from jaxhead.training.devices import Device
 from jaxhead.training.dispatch import build_step, build_validate
 from jaxhead.training.state import create_state, root_key, stream
 from jaxhead.training.system import Stage
@@ -38,7 +39,7 @@ def export_step(
     stage: Stage,
     *,
     platforms: Sequence[str] = ("tpu",),
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     length: int = 2,
 ) -> dict[str, export.Exported]:
     """The step, and the validation where there is one, lowered for `platforms`; nothing runs.

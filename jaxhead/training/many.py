@@ -19,6 +19,7 @@ from jaxhead.files import atomic
 from jaxhead.files.errors import InputError
 from jaxhead.files.locks import RunLock
 from jaxhead.training import runs
+from jaxhead.training.devices import Device
 from jaxhead.training.driving import LoopConfig, TrainResult
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.lengths import check_lengths, planned
@@ -36,7 +37,7 @@ def train_many(
     steps: int | None = None,
     minutes: float | None = None,
     loop: LoopConfig | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     progress: Progress | None = None,
 ) -> tuple[TrainResult, ...]:
     """Train several subjects together, each in its run folder, or go on with them.

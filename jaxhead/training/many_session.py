@@ -8,16 +8,16 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxhead.training.devices import layout_words
+from jaxhead.training.devices import Device, layout_words
 from jaxhead.training.driving import LoopConfig, TrainResult
 from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.lanes import Lanes, lane_shape
 from jaxhead.training.members import Member, require_alike
 from jaxhead.training.progress import Progress, duration
 from jaxhead.training.session import LONGEST_DISPATCH
+from jaxhead.training.state import TrainState
 
 
 class _Round(NamedTuple):
@@ -46,7 +46,7 @@ class ManySession:
         self,
         members: Sequence[Member],
         loop: LoopConfig,
-        devices: Sequence[jax.Device],
+        devices: Sequence[Device],
         progress: Progress,
         interrupts: Interrupts,
     ):
@@ -97,8 +97,14 @@ class ManySession:
         self.lanes = Lanes(
             self.stage, devices=self.devices, width=self.width,
             length=self.loop.steps_per_dispatch, seeds=[m.run.seed for m in self.members],
-            states=[m.state for m in self.members], frozen=[m.frozen for m in self.members],
+            states=self._host_states(), frozen=[m.frozen for m in self.members],
         )  # fmt: skip
+
+    def _host_states(self) -> list[TrainState]:
+        """Where the members begin; they hold it until the training does."""
+        states = [member.state for member in self.members if member.state is not None]
+        assert len(states) == len(self.members)
+        return states
 
     def _spare_rows(self) -> list[Any]:
         return [member.spare_rows for member in self.members]
@@ -126,7 +132,7 @@ class ManySession:
         steps = max(max(m.step for m in open_ended) + 1, int(budget / per_step))
         for member in open_ended:
             member.fix_length(steps)
-        self.lanes.place([member.state for member in self.members])
+        self.lanes.place(self._host_states())
         self.progress.say(
             f"{self.stage.name}: {1e3 * per_step:.1f} ms per step of all, so {duration(budget)} "
             f"are {steps} steps, from now on the length of these runs"
@@ -187,7 +193,7 @@ class ManySession:
         periods = [loop.sample_every, loop.save_every_steps, loop.validate_every]
         periods += [p for member in active for p in member.feeding.periods()]
         ends = [(step // p + 1) * p for p in periods if p]
-        ends += [member.total for member in active]
+        ends += [member.total for member in active if member.total is not None]
         ends += [m.step for m in self.members if m.step > step and not m.finished]
         return min(self.limit, min(ends) - step)
 
@@ -195,8 +201,9 @@ class ManySession:
         """Wait until at most `leave` dispatches are under way; log what the others measured."""
         while len(self.pending) > leave:
             active, start, count, dispatched = self.pending.popleft()
-            found = dict(zip(map(id, self.members), self.lanes.metrics(dispatched)))
-            values = [found[id(member)] for member in active]
+            found = zip(map(id, self.members), self.lanes.metrics(dispatched))
+            measured = {member: row for member, row in found if row is not None}
+            values = [measured[id(member)] for member in active]
             stopped = [bool(row.pop("stopped")) for row in values]
             if any(stopped):
                 self._stop(active, start, values, stopped)

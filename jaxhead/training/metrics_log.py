@@ -68,13 +68,13 @@ class MetricsLog:
     """
 
     def __init__(self, folder: pathlib.Path, *, stage: str, order: tuple[str, ...], step: int):
-        self._folder = folder
+        self._folder, first = folder, order[0]
         self._stage = stage if len(order) > 1 else None
         place = {name: index for index, name in enumerate(order)}
         here = place[stage]
 
         def keep(line: Mapping[str, Any]) -> bool:
-            at = place[line.get("stage", order[0])]
+            at = place[line.get("stage", first)]
             return at < here or (at == here and line["step"] <= step)
 
         with self._reported():

@@ -16,7 +16,7 @@ from jax import lax
 from jaxhead.files.errors import InputError
 from jaxhead.training import nonfinite, runs
 from jaxhead.training.checkpoints import leaf_names
-from jaxhead.training.devices import replicate
+from jaxhead.training.devices import Device, replicate
 from jaxhead.training.driving import LoopConfig
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.progress import Progress
@@ -87,7 +87,7 @@ def replay(
     stages: Sequence[Stage],
     run_dir: str | pathlib.Path,
     *,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     loop: LoopConfig | None = None,
     progress: Progress | None = None,
 ) -> Replayed:

@@ -17,7 +17,7 @@ import jaxhead
 from jaxhead.training import checkpoints, nonfinite, processes, runs
 from jaxhead.training.agreement import Agreement
 from jaxhead.training.checkpoint_writer import Checkpoints
-from jaxhead.training.devices import first_to_host, layout_words
+from jaxhead.training.devices import Device, first_to_host, layout_words
 from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, TrainResult
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.interrupts import Interrupts
@@ -49,7 +49,7 @@ class Session:
         index: int,
         run: runs.Run,
         loop: LoopConfig,
-        devices: Sequence[jax.Device],
+        devices: Sequence[Device],
         progress: Progress,
         interrupts: Interrupts,
     ):

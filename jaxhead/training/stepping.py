@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxhead.training import processes
-from jaxhead.training.devices import first, first_to_host, replicate
+from jaxhead.training.devices import Device, first, first_to_host, replicate
 from jaxhead.training.dispatch import build_step, build_validate
 from jaxhead.training.state import TrainState, variables_of
 from jaxhead.training.system import Stage, Variables
@@ -35,7 +35,7 @@ class Stepper:
         stage: Stage,
         *,
         seed: int,
-        devices: Sequence[jax.Device],
+        devices: Sequence[Device],
         length: int,
         state: TrainState,
         frozen: Tree,
