@@ -100,7 +100,7 @@ def make_feed(
     own, train = config.hash, inputs["train"]
     places = {int(frame): place for place, frame in enumerate(train)}
 
-    def read(frame: int) -> dict[str, np.ndarray]:
+    def read(frame: int) -> dict[str, Any]:
         masks, box = region_masks(capture.masks(frame))
         return {
             "frames": capture.frame(frame), "masks": masks, "boxes": box,

@@ -73,7 +73,8 @@ def init(key: jax.Array, config: HashConfig, *, width: int, window: int, rest: i
 
 def speech_numbers(params: Params, windows: jax.Array, *, config: SpeechConfig) -> jax.Array:
     """(..., dims) what the face is told of windows (..., 8, T, F) of normalised features."""
-    return SpeechNet(config).apply({"params": params}, windows)
+    numbers: Any = SpeechNet(config).apply({"params": params}, windows)
+    return numbers
 
 
 def condition_by_place(

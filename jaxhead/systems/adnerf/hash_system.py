@@ -47,7 +47,7 @@ def init(
 def render_rays(
     params: Any, batch: dict[str, Any], state: Any, frozen: dict[str, Any],
     *, size: tuple[int, int], config: HashConfig,
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """What the fields give along a batch of rays of b frames, R each, the first h through the head.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from jaxhead.systems.adnerf.nerf_model import (
 
 
 def squared_errors(
-    fields: dict[str, Any], code: jax.Array, rays: Rays, behind: tuple[jax.Array, jax.Array],
+    fields: Mapping[str, Any], code: jax.Array, rays: Rays, behind: tuple[jax.Array, jax.Array],
     target: jax.Array, config: NerfConfig, *, key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Mean squared errors of the colours of the coarse and of the fine pass.
@@ -94,7 +95,7 @@ def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config
         error = (layers.over(given["behind"]) - given["target"]) ** 2
         return jnp.sum(given["counts"][:, None] * error), layers.weights
 
-    total, weights = field_sum(
+    total, weights = field_sum(  # pyright: ignore[reportGeneralTypeIssues]
         Field(values, slopes), integrate, field, views, *jax.lax.stop_gradient((points, constants)),
         chunk, config.sampling.skip,
     )

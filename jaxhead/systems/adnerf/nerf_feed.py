@@ -155,8 +155,9 @@ def draw_example(
         jitter "jitter" raw key}.
     """
     where, jitter = jax.random.split(key)
-    size, sampling = row["picture"].shape[:2], config.sampling
-    inside, within = _region(name, size, arrays["face_rect"][row["frame"]], count, config)
+    (height, width), sampling = row["picture"].shape[:2], config.sampling
+    rect = arrays["face_rect"][row["frame"]]
+    inside, within = _region(name, (height, width), rect, count, config)
     pixels = draw_pixels(where, inside, count=count, within=within)
     y, x = pixels[:, 0], pixels[:, 1]
     mask = row["mask"][y, x].astype(jnp.float32)[:, None] / 255

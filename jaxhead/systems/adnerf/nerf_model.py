@@ -5,6 +5,7 @@ Parameters of a run: {"audio", "attention", "coarse", "fine"} and the torso's {"
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +90,7 @@ def init_fields(key: jax.Array, config: NerfFieldConfig, code: int) -> dict[str,
 
 
 def audio_code(
-    params: dict[str, Any], windows: jax.Array, config: NerfConfig, *, attention: bool
+    params: Mapping[str, Any], windows: jax.Array, config: NerfConfig, *, attention: bool
 ) -> jax.Array:
     """The code (C,) of a frame.
 
@@ -100,10 +101,13 @@ def audio_code(
         attention: whether the codes of neighbours are smoothed, or the frame's own is taken.
     """
     encode = audio_net(config)
+    code: Any
     if not attention:
-        return encode.apply({"params": params["audio"]}, windows[windows.shape[0] // 2])
-    codes = encode.apply({"params": params["audio"]}, windows)
-    return attention_net(config).apply({"params": params["attention"]}, codes)
+        code = encode.apply({"params": params["audio"]}, windows[windows.shape[0] // 2])
+    else:
+        codes = encode.apply({"params": params["audio"]}, windows)
+        code = attention_net(config).apply({"params": params["attention"]}, codes)
+    return code
 
 
 def torso_code(audio: jax.Array, camera_to_world: jax.Array, config: NerfConfig) -> jax.Array:
@@ -113,7 +117,7 @@ def torso_code(audio: jax.Array, camera_to_world: jax.Array, config: NerfConfig)
 
 
 def render_rays(
-    fields: dict[str, Any], code: jax.Array, rays: Rays, config: NerfConfig,
+    fields: Mapping[str, Any], code: jax.Array, rays: Rays, config: NerfConfig,
     *, key: jax.Array | None = None,
 ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
     """What a pair of fields shows along rays.

@@ -41,7 +41,7 @@ class AdamState(NamedTuple):
         mean, square: like the part's parameters.
     """
 
-    count: jax.Array
+    count: jax.Array | np.ndarray
     mean: Any
     square: Any
 
@@ -89,9 +89,9 @@ def part_adams(
 
         return jax.tree.map(change, mean, square), AdamState(count, mean, square)
 
-    def update(gradients, state, params=None):
+    def update(updates, state, params=None):
         del params
-        found = {name: one(name, gradients[name], state[name]) for name in rates}
+        found = {name: one(name, updates[name], state[name]) for name in rates}
         return {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
 
     return optax.GradientTransformation(init, update)
@@ -128,9 +128,9 @@ def head_loss(
     def one(given):
         code = model.audio_code(params, given["audio"], config, attention=attention)
         rays = _rays(given["camera_to_world"], given, frozen)
-        behind = (_background(frozen, given),) * 2
+        behind = _background(frozen, given)
         return squared_errors(
-            params, code, rays, behind, given["target"], config, key=_key(given)
+            params, code, rays, (behind, behind), given["target"], config, key=_key(given)
         )
 
     return _total(*_over_frames(one, batch))
@@ -143,7 +143,8 @@ def torso_loss(
     """Likewise of the torso over the head's render, which takes the place of the background."""
 
     def one(given):
-        shown, drawn = (None, None) if _key(given) is None else jax.random.split(_key(given))
+        key = _key(given)
+        shown, drawn = (None, None) if key is None else jax.random.split(key)
         code = model.audio_code(head, given["audio"], config, attention=True)
         behind = _background(frozen, given)
 

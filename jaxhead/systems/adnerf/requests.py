@@ -165,7 +165,7 @@ def _background(
     if plate.shape[:2] != tuple(size):
         from PIL import Image
 
-        plate = Image.fromarray(plate).resize(size[::-1], Image.Resampling.BICUBIC)
+        plate = Image.fromarray(plate).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.asarray(plate, np.float32) / 255
 
 

@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
     mean: np.ndarray
     deviation: np.ndarray
-    limit: np.ndarray
+    limit: np.ndarray | np.float32
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """(..., W) float32 rows in deviations from the mean, held within the limit."""
@@ -154,7 +154,7 @@ class Speech:
         return rows[first[:, None] + np.arange(size)]
 
 
-def neighbours_of(frames: np.ndarray, count: int) -> np.ndarray:
+def neighbours_of(frames: np.ndarray | np.int32, count: int) -> np.ndarray:
     """(..., count) int32: the frames that smoothing looks at, from 4 before to 3 behind for 8."""
     before = BEFORE if count > BEFORE else count // 2
     return np.asarray(frames)[..., None] + np.arange(-before, count - before, dtype=np.int32)

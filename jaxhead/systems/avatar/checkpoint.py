@@ -114,8 +114,9 @@ def read_insta(
     content = read_torch(path)
     with about(path):
         state = content.get("model", content) if isinstance(content, dict) else None
-        arrays = isinstance(state, dict) and all(isinstance(v, np.ndarray) for v in state.values())
-        if not arrays:
+        if not isinstance(state, dict) or not all(
+            isinstance(v, np.ndarray) for v in state.values()
+        ):
             raise InputError("holds no state dict of the INSTA port")
         for name in ("encoder.embeddings", "encoder.offsets", "aabb_train"):
             if name not in state:
@@ -173,7 +174,10 @@ def _occupied(state: Mapping[str, np.ndarray], bound: float) -> np.ndarray | Non
         return None
     packed = as_kind(state["density_bitfield"], np.uint8, "density_bitfield").reshape(-1)
     grid = state.get("density_grid")
-    cascades = 1 + max(0, int(np.ceil(np.log2(bound)))) if np.ndim(grid) != 2 else max(1, len(grid))
+    if grid is None or grid.ndim != 2:
+        cascades = 1 + max(0, int(np.ceil(np.log2(bound))))
+    else:
+        cascades = max(1, len(grid))
     side = round(float(8 * len(packed) / cascades) ** (1 / 3))
     if cascades * side**3 != 8 * len(packed) or side & (side - 1):
         raise InputError(

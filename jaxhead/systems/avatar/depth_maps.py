@@ -161,7 +161,8 @@ def estimator(config: depth_anything.DepthAnythingConfig, variables: dict[str, A
     @jax.jit
     def run(variables, picture):
         seen = depth_anything.preprocess(picture[None], size, config.patch)
-        found = network.apply(variables, seen)[..., None]
+        depth: Any = network.apply(variables, seen)
+        found = depth[..., None]
         weights = [linear_weights(n, m) for n, m in zip(found.shape[1:3], picture.shape)]
         return resample(found, *weights)[0, ..., 0]
 

@@ -26,7 +26,7 @@ from jaxhead.captures.torso_predictor import fit_torso_predictor, torso_paramete
 from jaxhead.captures.validate import MEASURED
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
-from jaxhead.heads.model import head_to_arrays
+from jaxhead.heads.model import Array, head_to_arrays
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.expressions import expression_coefficients, expression_components
 from jaxhead.systems.avatar.model import pose_numbers
@@ -173,7 +173,7 @@ def prepare(
     spec = AvatarSpec(
         frames=len(capture),
         train_frames=len(train),
-        size=tuple(int(n) for n in capture.size),
+        size=(int(capture.size[0]), int(capture.size[1])),
         fps=float(capture.fps),
         scores=int(capture.expression.shape[1]),
         components=len(arrays["expression_scale"]) + pose_numbers(config.field)
@@ -211,11 +211,12 @@ def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]
     )
 
 
-def _corners(box: np.ndarray):
-    return tuple(tuple(float(x) for x in corner) for corner in box)
+def _corners(box: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    (x0, y0, z0), (x1, y1, z1) = box.astype(np.float64).tolist()
+    return (x0, y0, z0), (x1, y1, z1)
 
 
-def skin_vertices(regions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def skin_vertices(regions: Array, names: tuple[str, ...]) -> np.ndarray:
     """Ids (s,) int32 of the vertices that expressions move and a camera sees."""
     return np.flatnonzero(np.isin(regions, [names.index(n) for n in SKIN if n in names])).astype(
         np.int32

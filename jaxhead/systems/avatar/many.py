@@ -85,12 +85,12 @@ def _chosen(
     """{run: capture}, None for a run that knows its own."""
     if is_run(out):
         raise InputError(f"{out}: is a run, expected a folder for the runs of several captures")
-    if not captures:
-        found = {run: None for run in runs_in(out)}
-        if not found:
-            raise InputError(f"{out}: no runs there yet, expected captures to train on")
-        return found
     chosen: dict[pathlib.Path, pathlib.Path | None] = {}
+    if not captures:
+        chosen.update((run, None) for run in runs_in(out))
+        if not chosen:
+            raise InputError(f"{out}: no runs there yet, expected captures to train on")
+        return chosen
     for capture in captures:
         run = out / capture.absolute().name
         if run in chosen:

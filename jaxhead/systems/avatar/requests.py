@@ -215,7 +215,8 @@ def _sized(
             from PIL import Image
 
             plate = Image.fromarray(inputs["background"])
-            picture = np.asarray(plate.resize(size[::-1], Image.Resampling.BICUBIC))
+            plate = plate.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+            picture = np.asarray(plate)
             picture = picture.astype(np.float32) / 255
     return dataclasses.replace(
         requests, K=scale @ requests.K, torso_motion=motion, size=size, background=picture

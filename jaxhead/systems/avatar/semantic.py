@@ -50,7 +50,8 @@ def load_clip(path: pathlib.Path) -> ClipPrior:
 def clip_code(variables: Any, image: jax.Array, config: clip.ClipConfig) -> jax.Array:
     """(P,) CLIP's code of a picture (h, w, 3) in [0, 1] of any size."""
     pixels = clip.preprocess(image[None], config.image_size)
-    return clip.ClipImageEncoder(config, remat=True).apply(variables, pixels).code[0]
+    found: Any = clip.ClipImageEncoder(config, remat=True).apply(variables, pixels)
+    return found.code[0]
 
 
 def frame_codes(prior: ClipPrior, capture: Capture) -> np.ndarray:

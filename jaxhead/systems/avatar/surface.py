@@ -61,7 +61,7 @@ def surface_arrays(
     skin = skin_volume(centres, template, faces, regions, head.region_names, moved)
     if region == "lips":  # INSTA's rule knows no border to fade over
         ids = [head.region_names.index(name) for name in moved if name in head.region_names]
-        skin[..., 2] = np.isin(regions[faces], ids).any(-1)[np.asarray(index)]
+        skin[..., 2] = np.any(np.isin(regions[faces], ids), -1)[np.asarray(index)]
     return {
         "neighbours": np.asarray(meshes.edge_neighbours(faces), np.int32),
         "template_index": np.asarray(index, np.int32),

@@ -62,7 +62,7 @@ def init(
 def render_rays(
     params: Any, batch: dict[str, Any], state: Any, frozen: dict[str, Any],
     condition: jax.Array, torso_condition: jax.Array, *, spec: AvatarSpec, config: AvatarConfig,
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """What the fields give along a batch of rays of b frames, R each, the first h through the head.
 
     Returns:
@@ -270,6 +270,7 @@ def build(
             variables.params[PLAYER], variables.state, variables.frozen, batch["rays"], step,
             size=spec.size, config=config, clip_config=clip.config,
         )
+        assert config.loss.semantic is not None
         total = total + config.loss.semantic * semantic
         return total, (terms | {"semantic": semantic}, state)
 

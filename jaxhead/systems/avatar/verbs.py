@@ -119,7 +119,9 @@ def opened_recipe(
         feed = make_feed(capture, spec, inputs, geometry, config, priors.depths(capture))
         seen = dict(frozen)
         if counted:
-            seen["surface_box"] = np.float32([*frozen["surface_box"], spec.shape[::-1]])
+            seen["surface_box"] = np.array(
+                [*frozen["surface_box"], spec.shape[::-1]], np.float32
+            )
         stages = build(config, spec, seen, feed, priors.clip if config.loss.semantic else None)
         yield stages, _sampler(capture, spec, inputs, frozen, config)
     finally:
