@@ -123,7 +123,7 @@ def _check_members(
             )
 
 
-def as_kind(value: np.ndarray, kind: np.typing.DTypeLike, what: str) -> np.ndarray:
+def as_kind(value: np.ndarray | RowFile, kind: np.typing.DTypeLike, what: str) -> np.ndarray:
     """An array out of a file as the `kind` that the program computes with; its values stay.
 
     Args:

@@ -34,7 +34,7 @@ def read_frozen_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: {size} bytes, expected 1 to {_MAX_BYTES}")
     try:
         # Mapped, so that only what is looked at is read.
-        return _constants(memoryview(np.memmap(path, np.uint8, "r")))
+        return _constants(np.memmap(path, np.uint8, "r").data)
     except (ValueError, OSError) as error:
         raise InputError(
             f"{path}: damaged or not a frozen TensorFlow graph ({str(error)[:100]})"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxhead.files.atomic import new_file
 from jaxhead.files.errors import InputError
@@ -59,7 +60,7 @@ def read_mesh(path: str | os.PathLike) -> MeshFile:
     return _checked(path, vertices, faces)
 
 
-def write_obj(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray) -> None:
+def write_obj(path: str | os.PathLike, vertices: ArrayLike, faces: ArrayLike) -> None:
     """Writes vertices (V, 3) with nine digits, which is all of float32, and faces (F, 3)."""
     lines = [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in np.asarray(vertices, float).tolist()]
     lines += [f"f {a} {b} {c}" for a, b, c in (np.asarray(faces) + 1).tolist()]

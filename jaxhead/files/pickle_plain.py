@@ -65,7 +65,8 @@ class NumpyType(Made):
         order = latin_bytes(state[1])
         if order not in (b"<", b">", b"|", b"=") or any(part is not None for part in state[2:5]):
             raise InputError("has an array of a structured type, expected numbers or text")
-        self.value = self.value.newbyteorder(order.decode())
+        letter: Any = order.decode()
+        self.value = self.value.newbyteorder(letter)
 
     def plain(self, walk: Callable[[Any], Any]) -> Any:
         return self.value.str
@@ -87,9 +88,10 @@ class ArrayState(Made):
         if isinstance(raw, str):
             self._budget.spend(len(raw))
         if dtype.value.hasobject:
-            self._items, self._shape = raw, check_shape(shape)
+            self._shape = check_shape(shape)
             if type(raw) is not list or len(raw) != math.prod(self._shape) or len(self._shape) > 1:
                 raise InputError(f"has an array of objects of shape {self._shape}, expected a list")
+            self._items = raw
         else:
             self._value = array(raw, dtype.value, shape, fortran=bool(fortran))
 

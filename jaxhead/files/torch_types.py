@@ -74,7 +74,7 @@ class Storages:
         self._budget = budget
         self._fetch = fetch
         self.sizes: dict[str, tuple[int, int]] = {}
-        self._bytes: dict[str, bytes] = {}
+        self._bytes: dict[str, bytes | memoryview] = {}
 
     def persistent(self, ident: Any) -> Storage:
         """The storage of a persistent id: ("storage", type, key, device, count[, view])."""
@@ -93,11 +93,11 @@ class Storages:
         start, count = (0, count) if view is None else (view[1], view[2])
         return Storage(self, key, kind.dtype, start * width, count * width)
 
-    def fill(self, key: str, data: bytes) -> None:
+    def fill(self, key: str, data: bytes | memoryview) -> None:
         """Takes the bytes of a key that has been declared."""
         self._bytes[key] = data
 
-    def data(self, key: str) -> bytes:
+    def data(self, key: str) -> bytes | memoryview:
         """The bytes of a key."""
         if key not in self._bytes:
             if self._fetch is None:
