@@ -134,8 +134,9 @@ def parse(verb: Verb, argv: Sequence[str]) -> Arguments:
     except flags.Error as error:
         raise UsageError(_flag_message(error)) from None
     for name in _names(values):
-        if isinstance(values[name].value, float) and not math.isfinite(values[name].value):
-            raise UsageError(f"{_shown(name)} {values[name].value}: expected a finite number")
+        value = values[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{_shown(name)} {value}: expected a finite number")
     _count_positionals(verb, positionals)
     return Arguments(tuple(positionals), values)
 

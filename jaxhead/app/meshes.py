@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -86,4 +87,5 @@ def _glb(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> bytes:
     import trimesh
 
     mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, process=False)
-    return bytes(mesh.export(file_type="glb", include_normals=True))
+    glb: Any = mesh.export(file_type="glb", include_normals=True)
+    return bytes(glb)

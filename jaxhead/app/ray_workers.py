@@ -12,7 +12,7 @@ import os
 import pathlib
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from jaxhead.app.workers import Event, resolved
@@ -24,7 +24,9 @@ from jaxhead.files.native import capture_native_output
 _SECONDS_TO_ANSWER = 10.0
 
 
-def run_on_ray(jobs: Sequence[Job], work: str, count: int | None, address: str) -> Iterator[Event]:
+def run_on_ray(
+    jobs: Sequence[Job], work: str, count: int | None, address: str
+) -> Generator[Event, None, None]:
     """Runs jobs as Ray tasks of one CPU each and yields what happens, as `run_locally` does.
 
     Shares of a job are not told. A task whose process or machine dies fails its job and is not

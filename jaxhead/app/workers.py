@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection as connections
 from typing import Any
 
@@ -34,7 +34,7 @@ def resolved(work: str) -> Callable[[Job, Callable[[float], None]], Outcome]:
     return getattr(importlib.import_module(module), name)
 
 
-def run_locally(jobs: Sequence[Job], work: str, count: int) -> Iterator[Event]:
+def run_locally(jobs: Sequence[Job], work: str, count: int) -> Generator[Event, None, None]:
     """Runs jobs in spawned processes and yields what happens.
 
     Args:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -130,7 +131,7 @@ def create_run(
                sources=tuple(sources)).write()
 
 
-def load_run(path: str | pathlib.Path) -> Run:
+def load_run(path: str | os.PathLike) -> Run:
     """The run of a folder.
 
     Raises:
