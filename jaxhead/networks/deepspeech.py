@@ -43,8 +43,8 @@ class DeepSpeechConfig:
 class LstmState(NamedTuple):
     """State of an LSTM: (N,) each, zero at the start."""
 
-    cell: jax.Array
-    hidden: jax.Array
+    cell: jax.Array | np.ndarray
+    hidden: jax.Array | np.ndarray
 
 
 class Lstm(nn.Module):

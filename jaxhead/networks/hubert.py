@@ -168,8 +168,8 @@ class _TimeNorm(nn.Module):
         """Returns (T, C); `count` rows are there."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[1],))
-        count = x.shape[0] if count is None else count
-        weight = jnp.where(jnp.arange(x.shape[0]) < count, 1.0 / count, 0.0)[:, None]
+        rows = x.shape[0] if count is None else count
+        weight = jnp.where(jnp.arange(x.shape[0]) < rows, 1.0 / rows, 0.0)[:, None]
         centred = x - jnp.sum(weight * x, 0)
         variance = jnp.sum(weight * jnp.square(centred), 0)
         return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias

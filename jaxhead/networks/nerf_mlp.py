@@ -228,6 +228,7 @@ def value_slopes(
     trunk = []
     for i in range(len(hidden) - 1, -1, -1):
         own, given, _ = field.trunk[i]
+        assert through is not None  # only the first layer sees no layer before it
         g = jnp.where(hidden[i] > 0, through, 0)
         trunk.append((
             None if own is None else across(hidden[i - 1], g),

@@ -89,7 +89,9 @@ class ResNet(nn.Module):
             name="conv",
         )(pixels)  # fmt: skip
         x = BatchNorm(use_running_average=not train, axis_name=self.axis_name, name="norm")(x)
-        x = nn.max_pool(nn.relu(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = nn.max_pool(
+            nn.relu(x), (3, 3), (2, 2), ((1, 1), (1, 1))  # pyright: ignore[reportArgumentType]
+        )
         for stage, count in enumerate(self.blocks):
             for number in range(count):
                 x = Bottleneck(
