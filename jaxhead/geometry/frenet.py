@@ -10,6 +10,8 @@ Per-point work is laid out as one-dimensional gathers of single coefficients: on
 several times faster than gathers of 4x4 rows.
 """
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -200,7 +202,9 @@ def _by_rule(points, index, deformed, canonical, neighbours, beta, own_rate, rul
     return _as_rows([jnp.where(here, a, b) for a, b in zip(averaged, single)])
 
 
-def _averaged_frames(points, hood, deformed, canonical, rates):
+def _averaged_frames(
+    points, hood, deformed, canonical, rates
+) -> tuple[list[list[Any]], list[Any]]:
     """Returns the transforms M_canonical M_deformed^-1 of averaged frames."""
     w_deformed = _weights(points, _columns(deformed.centroids), hood, rates)
     # The program measures the canonical weights from the deformed point too.
@@ -250,7 +254,7 @@ def _weights(points, centroid_planes, hood, rates):
     return [w / total for w in raw]
 
 
-def _blend(planes, hood, weights):
+def _blend(planes, hood, weights) -> list[Any]:
     """Returns sum_k w_k plane[hood_k] for each plane (F,), as a list of (...)."""
     faces = [jnp.maximum(hood[..., k], 0) for k in range(4)]
     return [sum(w * plane[f] for w, f in zip(weights, faces)) for plane in planes]
