@@ -5,6 +5,7 @@ Letters: L levels, F features per level, N points. Tables are planar, see `hash_
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import chex
@@ -98,12 +99,12 @@ def _index(cells: Sequence[jax.Array], corner: Sequence, level: Level) -> jax.Ar
 
 def _weight(fractions: Sequence[jax.Array], corner: Sequence) -> jax.Array:
     """Returns the trilinear weight [N] of one corner."""
-    weight = None
-    for fraction, bit in zip(fractions, corner):
+
+    def factor(fraction, bit):
         bit = jnp.asarray(bit, fraction.dtype)
-        factor = (1 - bit) + (2 * bit - 1) * fraction
-        weight = factor if weight is None else weight * factor
-    return weight
+        return (1 - bit) + (2 * bit - 1) * fraction
+
+    return functools.reduce(operator.mul, map(factor, fractions, corner))
 
 
 def _take(row: jax.Array, index: jax.Array, dtype) -> jax.Array:

@@ -3,11 +3,12 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MAX_DEGREE = 4
 
 
-def sh(directions: jax.Array, *, degree: int = 4) -> jax.Array:
+def sh(directions: jax.Array | np.ndarray, *, degree: int = 4) -> jax.Array:
     """Returns the real spherical harmonics of unit directions, orders 0 .. degree - 1.
 
     With the Condon-Shortley sign, as in tiny-cuda-nn: order 1 is proportional to (-y, z, -x). The
