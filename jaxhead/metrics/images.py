@@ -4,6 +4,8 @@ All take images [..., H, W, C] in [0, 1] and a mask [..., H, W] (bool, or weight
 one number per image, [...]. Where a mask holds nothing, there is nothing to compare: NaN.
 """
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -91,7 +93,8 @@ def _blur(image: jax.Array) -> jax.Array:
     window = [float(w) for w in window / window.sum()]
     for axis in (image.ndim - 3, image.ndim - 2):
         length = image.shape[axis] - _FILTER_SIZE + 1
-        image = sum(
+        blurred: Any = sum(
             w * jax.lax.slice_in_dim(image, k, k + length, axis=axis) for k, w in enumerate(window)
         )
+        image = blurred
     return image
