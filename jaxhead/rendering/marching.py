@@ -64,10 +64,11 @@ def march(
         thickness = (sigma + floor) * lengths
         passed = jnp.cumsum(thickness, -1)
         weights = left[:, None] * jnp.exp(thickness - passed) * -jnp.expm1(-thickness)
-        if colour is not None:
+        shown = colour
+        if shown is not None:
             light = jax.lax.cond(
                 jnp.max(weights) > unseen,
-                lambda: light + jnp.sum(weights[..., None] * colour(hidden), 1),
+                lambda: light + jnp.sum(weights[..., None] * shown(hidden), 1),
                 lambda: light,
             )
         return (left * jnp.exp(-passed[:, -1]), light), weights
