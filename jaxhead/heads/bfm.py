@@ -85,16 +85,14 @@ def bfm_shape(bfm: Bfm, identity: Array, expression: Array) -> jax.Array:
       expression: (..., 64), or fewer.
     """
     centred = bfm.mean_shape - bfm.mean_shape.mean(0)
-    return (
-        centred
-        + _combine(identity, bfm.identity_basis)
-        + _combine(expression, bfm.expression_basis)
+    return jnp.add(centred, _combine(identity, bfm.identity_basis)) + _combine(
+        expression, bfm.expression_basis
     )
 
 
 def bfm_texture(bfm: Bfm, texture: Array) -> jax.Array:
     """Returns vertex albedo (..., N, 3), RGB, about [0, 1], for texture coefficients (..., 80)."""
-    return (bfm.mean_texture + _combine(texture, bfm.texture_basis)) / 255.0
+    return jnp.add(bfm.mean_texture, _combine(texture, bfm.texture_basis)) / 255.0
 
 
 def bfm_normals(bfm: Bfm, vertices: Array) -> jax.Array:
@@ -141,12 +139,12 @@ def bfm_camera(vertices: Array, angles: Array, translation: Array) -> jax.Array:
     return moved * jnp.array([1.0, 1.0, -1.0]) + jnp.array([0.0, 0.0, CAMERA_DISTANCE])
 
 
-def bfm_image(camera: Array) -> jax.Array:
+def bfm_image(camera: Array) -> Array:
     """Returns (..., 2) pixels of a picture of 224 x 224, y upwards, for points in camera space."""
     return FOCAL * camera[..., :2] / camera[..., 2:] + CENTRE
 
 
-def bfm_landmarks(bfm: Bfm, coefficients: Array) -> jax.Array:
+def bfm_landmarks(bfm: Bfm, coefficients: Array) -> Array:
     """Returns iBUG's landmarks (..., 68, 2) in pixels of 224 x 224, y upwards, for (..., 257)."""
     parts = split_coefficients(coefficients)
     vertices = bfm_shape(bfm, parts.identity, parts.expression)
@@ -181,7 +179,8 @@ def bfm_colours(albedo: Array, normals: Array, light: Array) -> jax.Array:
         axis=-1,
     )
     channels = light.reshape(*light.shape[:-1], 3, 9) + 0.8 * jnp.eye(1, 9)
-    return albedo * jnp.einsum("...vb,...cb->...vc", bands, channels, precision=_HIGHEST)
+    shade = jnp.einsum("...vb,...cb->...vc", bands, channels, precision=_HIGHEST)
+    return jnp.multiply(albedo, shade)
 
 
 def geneface_landmarks(bfm: Bfm, identity: Array, expression: Array) -> jax.Array:

@@ -4,6 +4,8 @@ Joints, in this order everywhere: global, neck, jaw, left eye, right eye. Left i
 Axes are the head's (y up, +z out of the face), lengths metres. `flame_files.read_flame` reads one.
 """
 
+from collections.abc import Mapping
+
 import chex
 import flax.struct
 import jax
@@ -55,7 +57,7 @@ class Flame:
     mediapipe: Embedding | None = None
     mediapipe_indices: Array | None = None
     eyelids: Array | None = None
-    masks: dict[str, Array] = flax.struct.field(default_factory=dict)
+    masks: Mapping[str, Array] = flax.struct.field(default_factory=dict)
 
 
 def flame_rotations(pose: Array) -> jax.Array:
@@ -76,7 +78,7 @@ def flame_vertices(
     pose: Array | None = None,
     eyelids: Array | None = None,
     translation: Array | None = None,
-) -> jax.Array:
+) -> Array:
     """Returns the vertices (..., V, 3) in metres; batch axes of the arguments broadcast.
 
     Args:

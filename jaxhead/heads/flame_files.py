@@ -194,12 +194,13 @@ def _mediapipe(path: Path, model: HeadModel) -> dict[str, Any]:
 
 
 def _eyelids(path: Path, count: int) -> np.ndarray | None:
-    places = [_beside(path, f"{side}_eyelid.npy") for side in ("l", "r")]
-    if None in places:
+    found = [_beside(path, f"{side}_eyelid.npy") for side in ("l", "r")]
+    places = [place for place in found if place is not None]
+    if len(places) < len(found):
         return None
     lids = []
     for place in places:
-        with about(place):  # pyright: ignore[reportArgumentType]
+        with about(place):
             lids.append(_field({"eyelid": read_pickle(place)}, "eyelid", np.float32, (count, 3)))
     return np.stack(lids)
 
@@ -240,5 +241,6 @@ def _uv(path: Path, fields: dict[str, np.ndarray]) -> np.ndarray:
         corners = _field(content, "ft", np.int64, (len(fields["f"]), 3))
         if corners.size and not 0 <= corners.min() <= corners.max() < len(coordinates):
             raise InputError(f"'ft' refers to coordinate {corners.max()} of {len(coordinates)}")
-    downwards = coordinates * np.float32([1, -1]) + np.float32([0, 1])  # v grows upwards in FLAME's
+    turn, shift = np.array([[1, -1], [0, 1]], np.float32)  # v grows upwards in FLAME's
+    downwards = coordinates * turn + shift
     return corner_uv(fields["f"], corners, downwards, len(fields["v_template"]))

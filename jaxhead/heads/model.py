@@ -6,7 +6,7 @@ vertices, F faces, I identity and E expression components, J joints, L landmarks
 metres, axes are the head's: y up, +z out of the face, x to the subject's left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import chex
 import flax.struct
@@ -82,7 +82,7 @@ def head_vertices(
     expression: Array | None,
     joint_rotations: Array | None = None,
     translation: Array | None = None,
-) -> jax.Array:
+) -> Array:
     """Returns the vertices of a head in head space.
 
     With a skeleton this is SMPL's linear blend skinning (Loper et al. 2015, equations 2 to 10) as
@@ -146,8 +146,8 @@ def posed_joints(
       joints: (..., J, 3) rest positions in metres.
       joint_rotations: (..., J, 3, 3) rotations relative to the parent.
     """
-    rotations: list[jax.Array] = []
-    positions: list[jax.Array] = []
+    rotations: list[Array] = []
+    positions: list[Array] = []
     for joint, parent in enumerate(skeleton.parents):
         rotation, rest = joint_rotations[..., joint, :, :], joints[..., joint, :]
         if parent < 0:
@@ -173,7 +173,7 @@ def pose_corrected(skeleton: Skeleton, shaped: Array, joint_rotations: Array) ->
     corrective = joint_rotations[..., 1:, :, :] - jnp.eye(3, dtype=joint_rotations.dtype)
     corrective = corrective.reshape(*corrective.shape[:-3], -1)
     moved = jnp.einsum("...p,pvk->...vk", corrective, skeleton.pose_basis, precision=_HIGHEST)
-    return shaped + moved
+    return jnp.add(shaped, moved)
 
 
 def skinned(
@@ -278,7 +278,7 @@ def no_head() -> HeadModel:
     )
 
 
-def _names(value: ArrayLike) -> tuple[str, ...]:
+def _names(value: ArrayLike | Sequence[str]) -> tuple[str, ...]:
     return tuple(str(name) for name in np.asarray(value).reshape(-1))
 
 
