@@ -160,7 +160,8 @@ def _sound(
     noise += rng.normal(0, 1, length) * np.interp(at, np.arange(count), burst)
     centre = np.where(place > 0, place, centre)
     hiss = resonate(noise, [(centre, 900.0)], _STEP)
-    hiss = signal.lfilter([1.0, -1.0], [1.0, -0.9], hiss)  # resonators let low tones through
+    # Resonators let low tones through.
+    hiss = np.asarray(signal.lfilter([1.0, -1.0], [1.0, -0.9], hiss))
     sound = voice / (np.percentile(np.abs(voice), 99.5) + 1e-9)
     sound = sound + 0.35 * hiss / (np.percentile(np.abs(hiss), 99.5) + 1e-9)
     return (0.8 * sound / (np.abs(sound).max() + 1e-9)).astype(np.float32)

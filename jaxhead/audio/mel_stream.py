@@ -7,6 +7,7 @@ normalisation that a system fits.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,8 @@ def _pitch_track(samples: np.ndarray | RowFile, count: int) -> np.ndarray:
     parts = [
         jax.device_get(_pitch_block(_segment(samples, start))) for start in range(0, count, _BLOCK)
     ]
-    found = Candidates(*(np.concatenate(part) for part in zip(*parts)))
+    joined: list[Any] = [np.concatenate(part) for part in zip(*parts)]
+    found = Candidates(*joined)
     valid = np.arange(len(found.level)) < count
     hertz, strength = jax.device_get(_path(found, _loudest(samples), valid))
     octaves = np.log2(np.where(hertz > 0, hertz, 100.0) / 100.0)

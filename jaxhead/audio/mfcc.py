@@ -92,8 +92,8 @@ def mfcc(samples: ArrayLike, *, every: int = 1) -> jax.Array:
 class Scale(NamedTuple):
     """The one mean and deviation of the network's whole input, () float32 each."""
 
-    mean: jax.Array
-    deviation: jax.Array
+    mean: jax.Array | np.float32
+    deviation: jax.Array | np.float32
 
 
 def context_scale(coefficients: ArrayLike) -> Scale:

@@ -215,7 +215,7 @@ def _maxima(r: jax.Array, rate: int, settings: PitchSettings) -> tuple[jax.Array
 def best_path(
     found: Candidates,
     *,
-    peak: ArrayLike,
+    peak: jax.Array | np.ndarray | np.floating | float,
     step: float,
     settings: PitchSettings = PitchSettings(),
     valid: ArrayLike | None = None,

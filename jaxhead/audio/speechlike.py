@@ -151,7 +151,8 @@ def _sound(controls: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndar
     widths = (("f1", 70.0), ("f2", 100.0), ("f3", 150.0))
     voice = resonate(source, [(controls[name], width) for name, width in widths], step)
     hiss = rng.normal(0, 1, count) * track["noise"]
-    hiss = signal.sosfilt(signal.butter(2, [3500, 7500], "bandpass", fs=RATE, output="sos"), hiss)
+    band = signal.butter(2, [3500, 7500], "bandpass", fs=RATE, output="sos")
+    hiss = np.asarray(signal.sosfilt(band, hiss))
     sound = voice / (np.abs(voice).max() + 1e-9) + 0.16 * hiss
     return (0.7 * sound / (np.abs(sound).max() + 1e-9)).astype(np.float32)
 

@@ -50,7 +50,7 @@ def mono(
         samples = samples.mean(1, dtype=np.float32)
     if not np.isfinite(samples).all():
         raise InputError(f"{what}: holds samples that are not finite")
-    if rate == RATE or not samples.size:
+    if rate == RATE or not len(samples):
         return samples
     from scipy import signal
 
