@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 MOST_FRAMES = 100
 REACH = {"face": (0.01, 0.006), "lips": (0.008, 0.012), "eyes": (0.008, 0.008),
@@ -202,7 +202,7 @@ def solid_cells(shell: np.ndarray) -> np.ndarray:
     Args:
       shell: (r, r, r) bool of `shell_prior`.
     """
-    labels, _ = ndimage.label(~np.pad(shell, 1))
+    labels, _ = ndimage.label(~np.pad(shell, 1))  # pyright: ignore[reportGeneralTypeIssues]
     return ((labels != 0) & (labels != labels[0, 0, 0]))[1:-1, 1:-1, 1:-1]
 
 

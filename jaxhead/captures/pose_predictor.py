@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import flax.struct
-import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
+
+from jaxhead.heads.model import Array
 
 LAGS = (0, 2, 5, 10)
 POSE = 6
@@ -30,12 +31,12 @@ class PosePredictor:
       error: () rms of `miss`, cross-validated on training frames.
     """
 
-    origin: jax.Array
-    mean: jax.Array
-    spread: jax.Array
-    weights: jax.Array
-    centre: jax.Array
-    error: jax.Array
+    origin: Array
+    mean: Array
+    spread: Array
+    weights: Array
+    centre: Array
+    error: Array
 
 
 def fit_pose_predictor(

@@ -83,8 +83,8 @@ def refine_poses(
     template = _Template()
     for ids, levels in _batches(pictures, training):
         points = surface_at(surface, vertices[ids])
-        seen = _textures(levels, points, surface.weights, K, current[ids])
-        template.add(*seen, training[ids] & _first(ids))
+        values, trust = _textures(levels, points, surface.weights, K, current[ids])
+        template.add(values, trust, training[ids] & _first(ids))
     before, after = np.zeros(len(start)), np.zeros(len(start))
     for number in range(rounds):
         target, template = template.mean(), _Template()
@@ -95,8 +95,8 @@ def refine_poses(
             after[ids] = _error(levels[0], points, surface.weights, K, moved, target[0])
             current[ids] = moved
             if number + 1 < rounds:
-                seen = _textures(levels, points, surface.weights, K, current[ids])
-                template.add(*seen, training[ids] & _first(ids))
+                values, trust = _textures(levels, points, surface.weights, K, current[ids])
+                template.add(values, trust, training[ids] & _first(ids))
     improved = np.isfinite(after) & (after < before) & measured
     current[~improved] = start[~improved]
     after = np.where(improved, after, before)

@@ -173,7 +173,9 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
 
 def _array_record() -> Any:
     try:
-        from array_record.python import array_record_module
+        from array_record.python import (
+            array_record_module,  # pyright: ignore[reportAttributeAccessIssue]
+        )
     except ImportError as error:
         raise InputError(
             f"array-record is not installed, and shards need it: {INSTALL}"

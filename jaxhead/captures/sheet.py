@@ -10,6 +10,7 @@ four nodes.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,8 @@ def make_sheet(head: HeadModel) -> Sheet:
     covered = face >= 0
     corners = faces[np.where(covered, face, 0)]
     depth = np.einsum("hwk,hwk->hw", weights, template[corners][..., 2])
-    nearest = ndimage.distance_transform_edt(~covered, return_indices=True)[1]
+    found: Any = ndimage.distance_transform_edt(~covered, return_indices=True)
+    nearest = found[1]
     depth = ndimage.gaussian_filter(depth[tuple(nearest)], _SOFT)
     x, y = np.meshgrid(
         box[0, 0] + (np.arange(side) + 0.5) * pitch, box[1, 1] - (np.arange(side) + 0.5) * pitch

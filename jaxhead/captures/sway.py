@@ -178,7 +178,7 @@ def _template(
 @jax.jit
 def _textures(pictures, points, poses, shifts, K):
     """(B, 2, P) grey values and weights of the sheet's points."""
-    return jax.vmap(lambda *one: jnp.stack(_look(*one, K)))(pictures, points, poses, shifts)
+    return jax.vmap(lambda *one: jnp.stack(_look(*one, K=K)))(pictures, points, poses, shifts)
 
 
 def _look(picture, points, pose, shifts, K):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxhead.heads.model import HeadModel
+from jaxhead.heads.model import Array, HeadModel
 
 # One standard deviation of each proportion, no more than that of adults (the head-and-face survey
 # of Zhuang and Bradtmiller, 2005): share of the width, or metres.
@@ -107,7 +107,7 @@ def identity_basis(head: HeadModel) -> np.ndarray:
     return np.stack([bend(template, person) - template for person in single]).astype(np.float32)
 
 
-def bent_basis(points: np.ndarray, basis: np.ndarray, person: dict[str, float]) -> np.ndarray:
+def bent_basis(points: np.ndarray, basis: Array, person: dict[str, float]) -> np.ndarray:
     """(E, V, 3) displacements per unit score of bent points, from those of points (V, 3)."""
     points, basis = np.asarray(points, np.float64), np.asarray(basis, np.float64)
     return bend(points + basis, person) - bend(points, person)

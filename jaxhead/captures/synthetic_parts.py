@@ -53,12 +53,13 @@ def neck_share(points: np.ndarray) -> np.ndarray:
 def skin_parts() -> tuple[Part, Part]:
     """Returns the skin of head and neck, and the bag behind the lips."""
     model = procedural_head(detail=FINE, eyelids=False)
-    points = model.template.astype(np.float64) * 100
-    basis = model.expression_basis.astype(np.float64) * 100
-    inside = (np.asarray(model.regions) == REGIONS.index("mouth"))[model.faces].any(1)
+    points = np.asarray(model.template, np.float64) * 100
+    basis = np.asarray(model.expression_basis, np.float64) * 100
+    triangles = np.asarray(model.faces)
+    inside = np.any((np.asarray(model.regions) == REGIONS.index("mouth"))[triangles], 1)
     parts = []
     for chosen, tile in ((~inside, "skin"), (inside, "mouth")):
-        used, faces = np.unique(model.faces[chosen], return_inverse=True)
+        used, faces = np.unique(triangles[chosen], return_inverse=True)
         own = points[used]
         if tile == "mouth":
             # Dark towards the throat, where no light comes.
@@ -75,7 +76,7 @@ def skin_parts() -> tuple[Part, Part]:
                 tile,
                 basis[:, used],
                 neck_share(own),
-                low[faces.reshape(-1, 3)].all(1),
+                np.all(low[faces.reshape(-1, 3)], 1),
                 0.35 if tile == "mouth" else 0.30,
                 tint,
             )

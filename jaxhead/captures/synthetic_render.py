@@ -1,7 +1,7 @@
 """Draws the synthetic person with the project's rasteriser: picture, masks and depth."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,13 @@ class Picture(NamedTuple):
       frame: (H, W, 3) uint8.
       masks: (H, W, 3) uint8: person, head, torso; soft at edges.
       depth: (H, W) float32 metres of the nearest surface in the pixel, zero where there is none.
+
+    Arrays are jax's where they are drawn, and NumPy's once they are fetched.
     """
 
-    frame: jax.Array
-    masks: jax.Array
-    depth: jax.Array
+    frame: Any
+    masks: Any
+    depth: Any
 
 
 @functools.partial(jax.jit, static_argnames=("size",))

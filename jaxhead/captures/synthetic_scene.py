@@ -22,6 +22,7 @@ from jaxhead.captures.synthetic_parts import (
 from jaxhead.captures.synthetic_texture import paint, tile_uv
 from jaxhead.geometry.meshes import vertex_normals
 from jaxhead.heads.distance import smoothstep
+from jaxhead.heads.model import Array
 from jaxhead.heads.sculpture import head_distance
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -49,18 +50,18 @@ class Scene:
       texture: (rows, columns, 3) linear colour.
     """
 
-    points: jax.Array
-    basis: jax.Array
-    faces: jax.Array
-    moving_faces: jax.Array
-    normals: jax.Array
-    uv: jax.Array
-    torso: jax.Array
-    torso_faces: jax.Array
-    gloss: jax.Array
-    tint: jax.Array
-    key: jax.Array
-    texture: jax.Array
+    points: Array
+    basis: Array
+    faces: Array
+    moving_faces: Array
+    normals: Array
+    uv: Array
+    torso: Array
+    torso_faces: Array
+    gloss: Array
+    tint: Array
+    key: Array
+    texture: Array
 
 
 def build_scene(rng: np.random.Generator, person: dict[str, float]) -> Scene:
@@ -165,7 +166,7 @@ def pose_scene(
     )
     normals = jnp.concatenate([vertex_normals(moved, scene.moving_faces), scene.normals[count:]])
     points = jnp.concatenate([moved, scene.points[count:]])
-    share = scene.torso[:, None]
+    share = jnp.asarray(scene.torso)[:, None]
     poses = (head_to_camera, torso_to_camera)
     placed = [_matmul(points, pose[:3, :3]) + pose[:3, 3] for pose in poses]
     turned = [_matmul(normals, pose[:3, :3]) for pose in poses]
@@ -206,7 +207,8 @@ def light_vertices(
     sharp = 14.0 + 60.0 * jnp.clip(scene.gloss - 0.3, 0, None)
     shine = jnp.clip((normal * half).sum(-1), 0, None) ** sharp
     rim = (1 - jnp.clip((normal * view).sum(-1), 0, 1)) ** 4
-    gleam = scene.gloss * scene.key * (0.22 + 0.004 * sharp) * (shine + 0.25 * rim * up[:, 0])
+    gleam = jnp.multiply(scene.gloss, scene.key) * (0.22 + 0.004 * sharp)
+    gleam = gleam * (shine + 0.25 * rim * up[:, 0])
     return light * scene.tint, gleam[:, None] * jnp.array([1.0, 0.98, 0.94])
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.heads.model import Array
+
 _HIGHEST = jax.lax.Precision.HIGHEST
 WORK_SIZE = 256
 _LEVELS = 4
@@ -119,7 +121,8 @@ def _align_run(levels, pictures, visible, starts, previous):
         picture, mask, start = frame
         pyramid = [(picture, mask)]
         for _ in levels[1:]:
-            pyramid.append(tuple(_halved(image) for image in pyramid[-1]))
+            image, seen = pyramid[-1]
+            pyramid.append((_halved(image), _halved(seen)))
         pyramid = [(_blurred(image), seen) for image, seen in pyramid]
         fit = jax.vmap(lambda p: _align_levels(levels[1:], pyramid[1:], p))
         ends, errors = fit(jnp.stack([carry, start]))
@@ -223,7 +226,7 @@ def _blurred(picture: jax.Array) -> jax.Array:
     return picture
 
 
-def _halved(picture: jax.Array) -> jax.Array:
+def _halved(picture: Array) -> Array:
     half = picture.shape[0] // 2
     return picture.reshape(half, 2, half, 2).mean((1, 3))
 

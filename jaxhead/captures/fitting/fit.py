@@ -22,6 +22,7 @@ from jaxhead.captures.fitting.problem import POSE, Problem, State, frame_length,
 from jaxhead.captures.fitting.residuals import landmark_errors
 from jaxhead.captures.fitting.solver import Solution, solve
 from jaxhead.files.errors import InputError
+from jaxhead.files.rows import RowFile
 
 _ERRORS = jax.jit(landmark_errors)
 _SCOUT_POSE, _SCOUT_ALL = 8, 12
@@ -53,7 +54,7 @@ class Fit:
 def fit_head(
     body: Body,
     marks: Marks,
-    landmarks: np.ndarray,
+    landmarks: np.ndarray | RowFile,
     ids: np.ndarray,
     train: np.ndarray,
     height: float,
@@ -243,7 +244,9 @@ def _all_frames(
         pixels, trust = observed(rows)
         problem = make_problem(body, marks, pixels, trust, ids[rows], scale, config)
         state = start_state(body, marks, pixels, trust, float(np.exp(shared[0])))
-        state = state.replace(shared=jnp.asarray(shared))
+        state = state.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            shared=jnp.asarray(shared)
+        )
         free = np.zeros(state.frames.shape[1])
         free[:POSE] = 1
         for numbers in (free, np.ones_like(free)):

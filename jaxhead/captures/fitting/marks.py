@@ -63,7 +63,7 @@ def marks_of(
     *,
     observed: np.ndarray | None = None,
     contour: float = 0.3,
-    dynamic: tuple[np.ndarray, np.ndarray] | None = None,
+    dynamic: tuple[Array, Array] | None = None,
 ) -> Marks:
     """Returns the marks of a head model by its own landmarks.
 
@@ -91,7 +91,8 @@ def marks_of(
     if eyes:
         ids = np.array([[vertex] * 3 for _, vertex in eyes], np.int32)
         corners = np.concatenate([corners, ids])
-        weights = np.concatenate([weights, np.tile(np.float32([[1, 0, 0]]), (len(eyes), 1))])
+        first = np.array([[1, 0, 0]], np.float32)
+        weights = np.concatenate([weights, np.tile(first, (len(eyes), 1))])
         numbers = np.concatenate([numbers, np.array([n for n, _ in eyes], np.int32)])
         border = np.concatenate([border, np.zeros(len(eyes), bool)])
     side = 1.0
@@ -197,7 +198,7 @@ def _with_contour(
     corners: np.ndarray,
     weights: np.ndarray,
     numbers: np.ndarray,
-    dynamic: tuple[np.ndarray, np.ndarray],
+    dynamic: tuple[Array, Array],
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Corners, weights and side of marks whose first 17 have a row per degree of yaw."""
     index, barycentric = (np.asarray(part) for part in dynamic)

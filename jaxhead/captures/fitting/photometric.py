@@ -23,6 +23,7 @@ from jaxhead.captures.fitting.problem import Problem
 from jaxhead.captures.fitting.residuals import projected
 from jaxhead.captures.fitting.skin import Skin, Window, in_picture, look_up, placed, visible
 from jaxhead.geometry.transforms import axis_angle_to_matrix
+from jaxhead.heads.model import Array
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _BATCH = 8
@@ -78,7 +79,7 @@ def refine_frames(
     skin: Skin,
     window: Window,
     problem: Problem,
-    shared: np.ndarray,
+    shared: Array,
     rotation: np.ndarray,
     frames: np.ndarray,
     training: np.ndarray,

@@ -138,8 +138,8 @@ def shaped(body: Body, identity: Array, expression: Array) -> tuple[jax.Array, j
     vertices = body.template + _combined(identity, body.identity)
     joints = body.joints + _combined(identity, body.joint_identity)
     return (
-        vertices + _combined(expression, body.expression),
-        joints + _combined(expression, body.joint_expression),
+        jnp.add(vertices, _combined(expression, body.expression)),
+        jnp.add(joints, _combined(expression, body.joint_expression)),
     )
 
 
@@ -149,7 +149,7 @@ def skinned(
     """Returns `posed` of unposed vertices and rest joints from `shaped`."""
     added = _combined(lids, body.lids)
     if len(body.parents) == 1:
-        return vertices + added
+        return jnp.add(vertices, added)
     vectors = jnp.zeros((len(body.parents), 3), turns.dtype)
     if body.free_joints:
         vectors = vectors.at[np.array(body.free_joints)].set(turns)

@@ -85,7 +85,7 @@ def placed(skin: Skin, rotation: Array, frame: Array) -> tuple[jax.Array, jax.Ar
 def in_picture(window: Window, shared: Array, points: Array) -> jax.Array:
     """Returns the pixels (P, 2) in the window of camera points (P, 3); `shared` has log f first."""
     centred = jnp.exp(shared[0]) * points[:, :2] / points[:, 2:]
-    return window.scale * centred + window.shift
+    return jnp.multiply(window.scale, centred) + window.shift
 
 
 def look_up(picture: Array, pixels: Array) -> jax.Array:

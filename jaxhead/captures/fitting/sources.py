@@ -14,14 +14,14 @@ from jaxhead.files.errors import InputError
 from jaxhead.heads.expressions import expression_names
 from jaxhead.heads.flame import Embedding, with_landmarks
 from jaxhead.heads.loading import LoadedHead, read_head
-from jaxhead.heads.model import HeadModel
+from jaxhead.heads.model import Array, HeadModel
 
 
 def fittable_head(
     head: HeadModel,
     *,
     observed: np.ndarray | None = None,
-    dynamic: tuple[np.ndarray, np.ndarray] | None = None,
+    dynamic: tuple[Array, Array] | None = None,
     lids: np.ndarray | None = None,
     lid_names: tuple[str, ...] = (),
     config: FitConfig | None = None,

@@ -113,7 +113,8 @@ def _write(
 ) -> list[str]:
     count = len(source)
     split = split_frames(source.status) if source.split is None else source.split
-    split = tuple(ids[source.status[ids] != DROPPED] for ids in split)
+    train, test = (ids[source.status[ids] != DROPPED] for ids in split)
+    split = train, test
     if not len(split[0]):
         raise InputError(f"{source.folder}: no usable frame in the training part of the subject")
     studied = set(split[0][:: max(1, -(-len(split[0]) // MOST_FRAMES))].tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     head, vertices, told = _head(folder, files, coefficients, names, train, pictures, K, poses,
                                  options)  # fmt: skip
     unit = first.number("integer_depth_scale", 1e-9, 1.0, default=1e-3)
-    extra = {"depth_unit": unit} if "depth" in files[0] else {}
+    extra: dict[str, Any] = {"depth_unit": unit} if "depth" in files[0] else {}
     if "seg_mask" in files[0]:
         extra["parsing_classes"] = {str(k): v for k, v in CLASSES.items()}
     return Source(
@@ -132,7 +133,7 @@ def _camera(document: Fields) -> tuple[tuple[int, int], np.ndarray]:
         )
     ]
     centre = (document.number("cx", -1e6, 1e6), document.number("cy", -1e6, 1e6))
-    return size, pinhole(*focal, *centre)
+    return size, pinhole(focal[0], focal[1], *centre)
 
 
 def _files(frame: Fields, folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -47,7 +47,7 @@ def read(folder: pathlib.Path, options: Options) -> Source:
     poses, mirrored = [], False
     for _, entry in frames:
         where = f"{entry.where}: transform_matrix"
-        pose, mirrored = from_signed_focals(entry.matrix(), *focal, where)
+        pose, mirrored = from_signed_focals(entry.matrix(), focal[0], focal[1], where)
         poses.append(pose)
     expression = _expressions([entry for _, entry in frames])
     boxes = np.stack([_box(entry) for _, entry in frames])
@@ -169,6 +169,8 @@ def _plate(folder: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray | No
                 f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels, expected the shape of "
                 f"{size[1]} x {size[0]}"
             )
-        resized = Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS)
+        resized = Image.fromarray(picture).resize(
+            (size[1], size[0]), Image.Resampling.LANCZOS
+        )
         picture = np.asarray(resized)
     return picture, f"{path.parent.name}/{path.name}"

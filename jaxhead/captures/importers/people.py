@@ -29,14 +29,14 @@ def differing(frame: np.ndarray, background: np.ndarray) -> np.ndarray:
     difference = np.abs(frame.astype(np.float32) - background).max(-1)
     smooth = ndimage.gaussian_filter(difference, max(frame.shape[:2]) / 512)
     soft = np.clip((smooth - _SURE[0]) / (_SURE[1] - _SURE[0]), 0, 1)
-    labels, count = ndimage.label(soft > 0.5)
+    labels, count = ndimage.label(soft > 0.5)  # pyright: ignore[reportGeneralTypeIssues]
     if not count:
         return np.zeros_like(soft)
     sizes = ndimage.sum_labels(soft > 0.5, labels, np.arange(1, count + 1))
     body = labels == 1 + int(np.argmax(sizes))
     # Below the lower edge the person goes on: a hole that touches it is one inside the body.
     closed = np.pad(body, ((0, 1), (0, 0)), constant_values=True)
-    inside = ndimage.binary_fill_holes(closed)[:-1]
+    inside = np.asarray(ndimage.binary_fill_holes(closed))[:-1]
     near = ndimage.binary_dilation(inside, iterations=2)
     return np.where(inside & ~body, 1.0, soft * near).astype(np.float32)
 

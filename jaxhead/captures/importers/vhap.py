@@ -175,16 +175,17 @@ def _cameras(frames: list[Fields], parameters: Parameters):
         pose = from_camera_to_world(placed, "the tracker's camera", axes="opengl")
         K = pinhole(focal, focal, size[1] / 2, size[0] / 2)
         return size, K, np.tile(np.linalg.inv(pose), (len(frames), 1, 1))
-    K = None
-    placed = []
+    K, placed = _pinhole(frames[0]), []
     for frame in frames:
-        found = pinhole(
-            frame.number("fl_x", 1e-3, 1e6), frame.number("fl_y", 1e-3, 1e6),
-            frame.number("cx", -1e6, 1e6), frame.number("cy", -1e6, 1e6),
-        )  # fmt: skip
-        K = found if K is None else K
-        if not np.allclose(found, K, rtol=1e-4):
+        if not np.allclose(_pinhole(frame), K, rtol=1e-4):
             raise InputError(f"{frame.where}: another fl_x, fl_y, cx or cy than the first frame's")
         where = f"{frame.where}: transform_matrix"
         placed.append(np.linalg.inv(from_camera_to_world(frame.matrix(), where, axes="opengl")))
     return size, K, np.stack(placed)
+
+
+def _pinhole(frame: Fields) -> np.ndarray:
+    return pinhole(
+        frame.number("fl_x", 1e-3, 1e6), frame.number("fl_y", 1e-3, 1e6),
+        frame.number("cx", -1e6, 1e6), frame.number("cy", -1e6, 1e6),
+    )  # fmt: skip

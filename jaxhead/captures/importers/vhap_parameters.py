@@ -192,12 +192,14 @@ def _block(neutral: HeadModel, values: dict[str, np.ndarray], moving: np.ndarray
     rotations = flame_rotations(jnp.concatenate([values[name] for name in parts], -1))
     shaped = shaped_vertices(neutral, None, values["expr"])
     shaped = shaped if moving is None else shaped + moving
+    skeleton = neutral.skeleton
+    assert skeleton is not None
     joints = head_joints(neutral, shaped)
-    turned, placed = posed_joints(neutral.skeleton, joints, rotations)
+    turned, placed = posed_joints(skeleton, joints, rotations)
     rotation = turned[:, _NECK]
     shift = placed[:, _NECK] - jnp.einsum("nij,nj->ni", rotation, joints[:, _NECK])
-    corrected = pose_corrected(neutral.skeleton, shaped, rotations)
-    posed = skinned(neutral.skeleton, shaped, corrected, rotations)
+    corrected = pose_corrected(skeleton, shaped, rotations)
+    posed = skinned(skeleton, shaped, corrected, rotations)
     inside = jnp.einsum("nji,nvj->nvi", rotation, posed - shift[:, None])
     return inside, rotation, shift + values["translation"]
 
