@@ -5,6 +5,7 @@ SIZE ?= 128
 MINUTES ?= 3
 OUT ?= demo
 KILLS ?= 50
+MARKS ?= not long
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
@@ -12,7 +13,7 @@ BIN = $(VENV)/bin
 help:
 	@echo "make demo               a synthetic head: capture, train, render, evaluate"
 	@echo "make demo VIDEO=a.mp4   the same on a real video (SIZE=$(SIZE) MINUTES=$(MINUTES) OUT=$(OUT))"
-	@echo "make test               the test suite"
+	@echo "make test               the test suite; make test MARKS= also what takes longest"
 	@echo "make soak               a training killed KILLS=$(KILLS) times, then compared bit for bit"
 
 $(BIN)/installed: pyproject.toml
@@ -24,7 +25,7 @@ demo: $(BIN)/installed
 	$(BIN)/python -m jaxhead.app.demo --out "$(OUT)" --size $(SIZE) --minutes $(MINUTES) $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(BIN)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "$(MARKS)" $(TESTS)
 
 soak: $(BIN)/installed
 	JAXHEAD_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/training/test_interruptions.py -k kill

@@ -1,9 +1,11 @@
 """Settings that must stand before jax is imported, and shared fixtures."""
 
+import gc
 import os
 import pathlib
 import shutil
 import socket
+import sys
 import tempfile
 
 import pytest
@@ -29,6 +31,21 @@ def pytest_unconfigure():
     """Only the process that made the folder of compiled programs knows its name."""
     if _COMPILED is not None:
         shutil.rmtree(_COMPILED, ignore_errors=True)
+
+
+_MOST_MAPS = 20_000
+"""Memory maps of a process at which it drops its programs: Linux allows 65,530 by default, and XLA,
+which makes several per program, crashes when it gets no more."""
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Drops compiled programs between files, long before a process runs out of memory maps."""
+    if "jax" not in sys.modules or (nextitem is not None and nextitem.path == item.path):
+        return
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.is_file() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 def _folder(variable: str) -> pathlib.Path | None:

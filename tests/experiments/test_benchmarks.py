@@ -56,7 +56,7 @@ def test_bound_names_the_resource_that_takes_longest():
     assert bound(work, 10.0, rates) == ("streamed", pytest.approx(0.5))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hot_paths_fill_the_table(capture, tmp_path, monkeypatch):
     from experiments.benchmarks import hot_paths
     from experiments.benchmarks.flags import multi_override

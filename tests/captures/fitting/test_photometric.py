@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from captures.fitting.clips import problem_of, truth
 from captures.fitting.small_heads import small_body, small_head, small_marks
 from scipy.spatial.transform import Rotation
@@ -83,6 +84,7 @@ def turns(rotation, state):
     return np.degrees(np.arccos(((np.trace(relative, axis1=1, axis2=2) - 1) / 2).clip(-1, 1)))
 
 
+@pytest.mark.long
 def test_poses_and_faces_come_nearer_to_the_truth():
     told = []
     state, rotation, frames, found = refined(1.0, told=lambda *a: told.append(a))

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from captures.fitting.clips import problem_of, truth
 
 from jaxhead.captures.fitting.problem import State
@@ -55,6 +56,7 @@ def test_the_right_side_is_the_gradient_of_the_cost():
     np.testing.assert_allclose(normal.right, -own, atol=2e-4 * scale)
 
 
+@pytest.mark.long
 def test_slopes_are_the_derivatives():
     true = truth(19)
     problem, state = problem_of(true), near(true)

@@ -109,7 +109,7 @@ def test_nothing_is_made_where_depths_are_missing(folder, config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_all_priors_trains_and_goes_on(folder, config, assets, tmp_path):
     write_safetensors(assets / "clip_vit_b32.safetensors", published_state())
     config = dataclasses.replace(config, steps=4)
