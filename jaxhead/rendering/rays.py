@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.geometry.lattice import lookup_lattice
 from jaxhead.rendering import occupancy, sampling
 
@@ -32,6 +33,23 @@ class Rays:
     directions: jax.Array
     frame: jax.Array
     seen: jax.Array | None = None
+
+
+def batch_rays(
+    K: jax.Array, head_to_camera: jax.Array, pixels: jax.Array, turn: jax.Array
+) -> Rays:
+    """The rays of b frames, h each, seen from directions that are turned frame by frame.
+
+    Args:
+      K: (3, 3) pixels; head_to_camera: (b, 4, 4); pixels: (b, h, 2).
+      turn: (b, 3), added to the directions from which a frame's colours are seen.
+    """
+    frames, count = pixels.shape[:2]
+    origins, directions = pixel_rays(K, head_to_camera, pixels)
+    shown = directions + turn[:, None]
+    shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
+    owner = jnp.repeat(jnp.arange(frames), count, total_repeat_length=frames * count)
+    return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3))
 
 
 class Samples(NamedTuple):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering.integrate import over
+from jaxhead.rendering.hits import CHUNK
+from jaxhead.rendering.integrate import Rendered, over
 
 
 def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -38,3 +41,80 @@ def layered(
     """
     behind = over(torso * torso_alpha[:, None], torso_alpha, back)
     return over(head, alpha, behind), 1 - (1 - alpha) * (1 - torso_alpha)
+
+
+def layered_rays(
+    head: Rendered, torso: jax.Array, torso_alpha: jax.Array, back: jax.Array, *, heads: int
+) -> dict[str, jax.Array]:
+    """What a batch of b frames shows, R rays each, of which the first h go through the head.
+
+    Args:
+      head: (b * h, ...); torso: (b * R, 3) straight colour; torso_alpha: (b * R,).
+      back: (b, R, 3); heads: h.
+
+    Returns:
+      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h), "torso" (b, R)}.
+    """
+    frames, count, _ = back.shape
+
+    def padded(x):
+        x = x.reshape(frames, heads, *x.shape[1:])
+        return jnp.pad(x, ((0, 0), (0, count - heads)) + ((0, 0),) * (x.ndim - 2)).reshape(
+            frames * count, *x.shape[2:]
+        )
+
+    rgb, person = layered(
+        padded(head.rgb), padded(head.alpha), torso, torso_alpha, back.reshape(-1, 3)
+    )
+    return {
+        "rgb": rgb.reshape(frames, count, 3),
+        "person": person.reshape(frames, count),
+        "head": head.alpha.reshape(frames, heads),
+        "torso": torso_alpha.reshape(frames, count),
+    }
+
+
+def torso_in_chunks(
+    layer: Callable[[jax.Array], tuple[jax.Array, jax.Array]], points: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Colours (n, 3) and opacities (n,) of a torso at points (n, 2), in the memory of a chunk.
+
+    Args:
+      layer: points (m, 2) to colours (m, 3) and opacities (m,).
+      points: of `torso_points`.
+    """
+    count = len(points)
+    chunks = jnp.pad(points, ((0, -count % CHUNK), (0, 0))).reshape(-1, CHUNK, 2)
+    colour, alpha = jax.lax.map(layer, chunks)
+    return colour.reshape(-1, 3)[:count], alpha.reshape(-1)[:count]
+
+
+def layered_picture(
+    head: Rendered, torso: jax.Array, torso_alpha: jax.Array, directions: jax.Array,
+    request: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """The picture of a head over its torso over a background.
+
+    Args:
+      head: (n, ...) of every pixel of the picture, row by row.
+      torso: (n, 3) straight colour; torso_alpha: (n,).
+      directions: (n, 3) unit, of the pixels' rays in head space.
+      request: "background" (H, W, 3) in [0, 1], "head_to_camera" (4, 4).
+
+    Returns:
+      {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) metres along the camera's z axis, 0 where
+      the head's field is thin}.
+    """
+    height, width, _ = request["background"].shape
+    rgb, person = layered(
+        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
+    )
+    forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
+    depth = jnp.where(
+        head.alpha > 0.5, head.depth / jnp.maximum(head.alpha, 1e-3) * forward, 0.0
+    )
+    return {
+        "rgb": jnp.clip(rgb, 0.0, 1.0).reshape(height, width, 3),
+        "alpha": person.reshape(height, width),
+        "depth": depth.reshape(height, width),
+    }

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.networks.torso_field import torso_field
-from jaxhead.rendering.hits import CHUNK, may_hit, render_hits
+from jaxhead.rendering.hits import may_hit, render_hits
 from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.rays import Rays, cell_kinds, ray_shift
-from jaxhead.rendering.torso import layered, torso_points
+from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.adnerf.hash_config import HashConfig
 from jaxhead.systems.adnerf.hash_model import speech_numbers
 from jaxhead.systems.adnerf.hash_rays import Frames, render_head
@@ -37,8 +37,6 @@ def predict(
       {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) along the camera's z axis, 0 where the head's
       field is thin}.
     """
-    height, width = size
-    count = height * width
     pixels = pixel_centres(size).reshape(-1, 2).astype(jnp.float32)
     origins, directions = pixel_rays(request["K"], request["head_to_camera"], pixels)
     spoken = speech_numbers(params["speech"], request["windows"], config=config.speech)
@@ -49,7 +47,7 @@ def predict(
         params["head"], state, frozen, frames, origins, directions, config=config
     )
     reference = torso_points(pixels, request["torso_motion"], size)
-    torso, torso_alpha = jax.lax.map(
+    torso, torso_alpha = torso_in_chunks(
         lambda points: torso_field(
             params["torso"], points,
             jnp.broadcast_to(
@@ -57,27 +55,9 @@ def predict(
             ),
             config=config.torso,
         ),
-        _chunks(reference),
+        reference,
     )
-    torso, torso_alpha = torso.reshape(-1, 3)[:count], torso_alpha.reshape(-1)[:count]
-    rgb, person = layered(
-        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
-    )
-    forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
-    depth = jnp.where(
-        head.alpha > 0.5, head.depth / jnp.maximum(head.alpha, 1e-3) * forward, 0.0
-    )
-    return {
-        "rgb": jnp.clip(rgb, 0.0, 1.0).reshape(height, width, 3),
-        "alpha": person.reshape(height, width),
-        "depth": depth.reshape(height, width),
-    }
-
-
-def _chunks(x: jax.Array) -> jax.Array:
-    """(c, CHUNK, ...) of (n, ...), the last chunk padded with zeros."""
-    pad = -len(x) % CHUNK
-    return jnp.pad(x, ((0, pad),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, CHUNK, *x.shape[1:])
+    return layered_picture(head, torso, torso_alpha, directions, request)
 
 
 def _head_picture(params, state, frozen, frames, origins, directions, *, config) -> Rendered:

@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import surface_terms
 from jaxhead.networks.hash_field import head_field
 from jaxhead.networks.torso_field import torso_field
 from jaxhead.rendering import occupancy
-from jaxhead.rendering.rays import LENGTH_UNITS, Rays, cell_kinds, to_cube
-from jaxhead.rendering.torso import layered, torso_points
+from jaxhead.rendering.rays import LENGTH_UNITS, batch_rays, cell_kinds, to_cube
+from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.adnerf import hash_model as model
 from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.adnerf.hash_config import HashConfig
@@ -56,15 +55,13 @@ def render_rays(
     """
     frames, count = batch["pixels"].shape[:2]
     heads = config.sampling.head_rays
-    origins, directions = pixel_rays(
-        frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads]
+    rays = batch_rays(
+        frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads],
+        config.field.direction_noise * batch["turn"],
     )
-    shown = directions + config.field.direction_noise * batch["turn"][:, None]
-    shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
-    owner = jnp.repeat(jnp.arange(frames), heads, total_repeat_length=frames * heads)
     head, samples = render_head(
         params["head"],
-        Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3)),
+        rays,
         Frames(batch["condition"], batch["sway"]),
         cell_kinds(state["occupancy"], frozen["solid"]), frozen,
         jax.random.wrap_key_data(batch["jitter"]), config=config,
@@ -75,23 +72,8 @@ def render_rays(
         jnp.repeat(batch["torso_condition"], count, axis=0, total_repeat_length=frames * count),
         config=config.torso,
     )
-
-    def padded(x):
-        x = x.reshape(frames, heads, *x.shape[1:])
-        return jnp.pad(x, ((0, 0), (0, count - heads)) + ((0, 0),) * (x.ndim - 2)).reshape(
-            frames * count, *x.shape[2:]
-        )
-
-    rgb, person = layered(
-        padded(head.rgb), padded(head.alpha), torso, torso_alpha, batch["back"].reshape(-1, 3)
-    )
-    return {
-        "rgb": rgb.reshape(frames, count, 3),
-        "person": person.reshape(frames, count),
-        "head": head.alpha.reshape(frames, heads),
-        "torso": torso_alpha.reshape(frames, count),
-        "samples": samples,
-    }
+    shown = layered_rays(head, torso, torso_alpha, batch["back"], heads=heads)
+    return shown | {"samples": samples}
 
 
 def loss(

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxhead.geometry.cameras import pixel_rays
-from jaxhead.rendering.hits import CHUNK, may_hit, render_hits
+from jaxhead.geometry.cameras import pixel_centres, pixel_rays
+from jaxhead.rendering.hits import may_hit, render_hits
 from jaxhead.rendering.integrate import Rendered
-from jaxhead.rendering.torso import layered, torso_points
+from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
@@ -47,9 +47,7 @@ def predict(
       {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) metres along the camera's z axis, 0 where
       the head's field is thin}.
     """
-    height, width = size
-    y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    pixels = jnp.stack([x, y], -1).reshape(-1, 2).astype(jnp.float32) + 0.5
+    pixels = pixel_centres(size).reshape(-1, 2).astype(jnp.float32)
     origins, directions = pixel_rays(request["K"], request["head_to_camera"], pixels)
     head = _head_picture(
         params["head"], state, frozen, request, origins, directions, config=config
@@ -58,34 +56,14 @@ def predict(
         pixels, request["K"], request["camera_from_own"], request["own_head"]
     )
     reference = torso_points(own, request["torso_motion"], size)
-    torso, torso_alpha = jax.lax.map(
+    torso, torso_alpha = torso_in_chunks(
         lambda points: model.torso_layer(
             params, points,
             jnp.broadcast_to(request["torso_condition"], (len(points), 6)), config=config.torso,
         ),
-        _chunks(reference),
+        reference,
     )
-    count = height * width
-    torso, torso_alpha = torso.reshape(-1, 3)[:count], torso_alpha.reshape(-1)[:count]
-    torso_alpha = torso_alpha * on_body
-    rgb, person = layered(
-        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
-    )
-    forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
-    depth = jnp.where(
-        head.alpha > 0.5, head.depth / jnp.maximum(head.alpha, 1e-3) * forward, 0.0
-    )
-    return {
-        "rgb": jnp.clip(rgb, 0.0, 1.0).reshape(height, width, 3),
-        "alpha": person.reshape(height, width),
-        "depth": depth.reshape(height, width),
-    }
-
-
-def _chunks(x: jax.Array) -> jax.Array:
-    """(c, CHUNK, ...) of (n, ...), the last chunk padded with zeros."""
-    pad = -len(x) % CHUNK
-    return jnp.pad(x, ((0, pad),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, CHUNK, *x.shape[1:])
+    return layered_picture(head, torso, torso_alpha * on_body, directions, request)
 
 
 def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:

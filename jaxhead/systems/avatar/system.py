@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import surface_terms
 from jaxhead.rendering import occupancy
-from jaxhead.rendering.torso import layered, torso_points
+from jaxhead.rendering.rays import batch_rays
+from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.density import density_terms
@@ -22,7 +22,6 @@ from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
     LENGTH_UNITS,
     Frames,
-    Rays,
     cell_kinds,
     encoded_points,
     expression_share,
@@ -71,17 +70,13 @@ def render_rays(
     """
     frames, count = batch["pixels"].shape[:2]
     heads = config.sampling.head_rays
-    origins, directions = pixel_rays(
-        frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads]
+    rays = batch_rays(
+        frozen["K"], batch["head_to_camera"], batch["pixels"][:, :heads],
+        config.field.direction_noise * batch["turn"],
     )
-    shown = directions + config.field.direction_noise * batch["turn"][:, None]
-    shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
-    owner = jnp.repeat(jnp.arange(frames), heads, total_repeat_length=frames * heads)
     head, samples = render_head(
         params["head"],
-        Rays(
-            origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3)
-        ),
+        rays,
         Frames(batch["geometry"], condition, batch["sway"]),
         cell_kinds(state["occupancy"], frozen), frozen,
         jax.random.wrap_key_data(batch["jitter"]), config=config,
@@ -92,24 +87,8 @@ def render_rays(
         jnp.repeat(torso_condition, count, axis=0, total_repeat_length=frames * count),
         config=config.torso,
     )
-
-    def padded(x):
-        x = x.reshape(frames, heads, *x.shape[1:])
-        return jnp.pad(x, ((0, 0), (0, count - heads)) + ((0, 0),) * (x.ndim - 2)).reshape(
-            frames * count, *x.shape[2:]
-        )
-
-    rgb, person = layered(
-        padded(head.rgb), padded(head.alpha), torso, torso_alpha,
-        batch["back"].reshape(-1, 3),
-    )
-    return {
-        "rgb": rgb.reshape(frames, count, 3),
-        "person": person.reshape(frames, count),
-        "head": head.alpha.reshape(frames, heads),
-        "samples": samples,
-        "torso": torso_alpha.reshape(frames, count),
-    }
+    shown = layered_rays(head, torso, torso_alpha, batch["back"], heads=heads)
+    return shown | {"samples": samples}
 
 
 def loss(
