@@ -31,6 +31,9 @@ PATIENCE = 10.0
 """Seconds without a sign of life after which a process counts as dead."""
 GRACE = 3.0
 """Seconds that a process has to finish what it writes once another one has ended."""
+_HEARTBEAT = 40
+"""Seconds without a heartbeat after which JAX aborts everything. Heartbeats come at half of this,
+so it acts 20 to 40 s after a death: later than this module, which says more about it."""
 _PREFIX = "jaxhead"
 # How often this process has agreed; all processes of a job count alike, so that keys match.
 _TURNS = itertools.count()
@@ -159,7 +162,7 @@ def _initialize(cluster: Cluster) -> None:
             *known,
             cluster_detection_method="deactivate" if None not in known else None,
             initialization_timeout=120,
-            heartbeat_timeout_seconds=int(PATIENCE + GRACE) + 7,
+            heartbeat_timeout_seconds=_HEARTBEAT,
         )
         jax.devices()  # all processes exchange what devices they have: they must do so now
     except Exception as error:
@@ -179,10 +182,27 @@ class _Watch:
         self._me, self._count = jax.process_index(), jax.process_count()
         self._over = threading.Event()
         self._heard = {p: ("", time.monotonic()) for p in range(self._count)}
-        if self._me:
-            _say_when_aborted("the coordinator, process 0, has ended; this process ends too")
+        _say_when_aborted(
+            "the coordinator, process 0, has ended; this process ends too"
+            if self._me
+            else f"another one of {self._count} processes has died; all end, the same command goes "
+            "on from the last checkpoint"
+        )
+        self._answers = 0
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
+        if self._me:
+            threading.Thread(target=self._guard, daemon=True).start()
+
+    def _guard(self) -> None:
+        # A coordinator whose machine is gone closes no connection: calls to it hang for long.
+        # Seconds are counted by waiting for each, so that a process that was stopped starts afresh.
+        answers, silent = 0, 0
+        while not self._over.wait(1.0):
+            silent = silent + 1 if self._answers == answers else 0
+            answers = self._answers
+            if silent > PATIENCE + GRACE:
+                self._end("the coordinator, process 0, does not answer; this process ends too")
 
     def _work(self) -> None:
         for beat in itertools.count():
@@ -196,6 +216,7 @@ class _Watch:
                 message = _waited(self._client, f"{_PREFIX}/ended", 1.0)
             except Exception:  # the coordinator is gone: JAX aborts this process
                 return
+            self._answers += 1
             if self._over.is_set():
                 return
             if message is not None:
