@@ -5,7 +5,8 @@
 A run of `adnerf` renders its held-out frames from head pose and sound alone, once with the sound of
 the clip and once for each circular shift of that sound, spread evenly over 1 to 10 s. A landmark
 model looks at every picture. What follows speech is nearer to the true mouth with the true sound
-than with any other, by much more than others differ among themselves.
+than with any other, by much more than others differ among themselves. Beside it stands what the
+sound's loudness alone tells of the mouth's opening, fitted to the training frames.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ from jaxhead.files.errors import InputError
 from jaxhead.rendering.requests import RenderOptions
 
 SHORTEST, LONGEST = 1.0, 10.0
+MOST_FITTED = 1000
+"""Training frames that loudness is fitted to."""
 
 
 def measure(
@@ -37,7 +41,8 @@ def measure(
 
     Figures are means over the held-out frames: "landmark_distance" and "mouth_distance" of
     `evaluation.landmarks`, and "opening", the correlation of the lips' distance with the truth's.
-    "still" holds the mean training mouth under every frame's pose: silence.
+    "still" holds the mean training mouth under every frame's pose: silence; "loudness" is the
+    correlation of `loudness_alone`.
 
     Raises:
       InputError: not a run of adnerf, no capture, a silent one, or no landmark model.
@@ -75,7 +80,47 @@ def measure(
                 moved = np.roll(samples, round(seconds * opened.capture.audio_rate))
                 result["shifted"].append({"seconds": float(seconds), **heard(moved)})
                 counter.advance()
+        known = opened.capture.train[:: -(-len(opened.capture.train) // MOST_FITTED)]
+        seen = [read_face(opened.capture.frame(int(frame))) for frame in known]
+        windows = loudness_windows(samples, opened.capture.audio_rate, opened.capture.fps)
+        result["loudness"] = loudness_alone(windows, (known, seen), (clip.frame_ids, truths))
     return result
+
+
+def loudness_windows(samples: np.ndarray, rate: int, fps: float) -> Callable[[Any], np.ndarray]:
+    """Frames -> (n, 17): logarithm of the power in 17 steps of 20 ms around each of them."""
+    sound = np.asarray(samples, np.float64)
+    power = np.concatenate([[0.0], np.cumsum(sound**2 if sound.ndim == 1 else sound[..., 0] ** 2)])
+    step = rate / 50
+
+    def windows(frames) -> np.ndarray:
+        middle = (np.asarray(frames)[:, None] + 0.5) / fps * rate + np.arange(-8, 9) * step
+        low, high = (np.clip((middle + s * step / 2).astype(int), 0, len(sound)) for s in (-1, 1))
+        return np.log((power[high] - power[low]) / np.maximum(high - low, 1) + 1e-6)
+
+    return windows
+
+
+def loudness_alone(windows: Callable[[Any], np.ndarray], train, test) -> float:
+    """The correlation with the true opening of what ridge regression makes of loudness.
+
+    Args:
+      windows: see `loudness_windows`.
+      train, test: frames and what the landmark model sees in them.
+    """
+
+    def data(part):
+        frames, seen = part
+        there = [i for i, one in enumerate(seen) if one is not None]
+        opening = np.array([mouth_opening(seen[i]) for i in there])
+        return windows(np.asarray(frames)[there]), opening
+
+    (x, y), (other, truth) = data(train), data(test)
+    scale = x.std(0) + 1e-6
+    known, asked = (x - x.mean(0)) / scale, (other - x.mean(0)) / scale
+    penalty = len(known) * 0.01 * np.eye(x.shape[1])
+    slopes = np.linalg.solve(known.T @ known + penalty, known.T @ (y - y.mean()))
+    return float(np.corrcoef(asked @ slopes, truth)[0, 1])
 
 
 def figures(read_face: ReadFace, pictures, truths) -> dict[str, float]:
@@ -105,6 +150,7 @@ def report(result: dict[str, Any]) -> str:
             f"| {name.replace('_', ' ')} | {true:.4f} | {mean:.4f} | {spread:.4f} | "
             f"{better(shifted):.4f} | {apart:.1f} | {result['still'][name]:.4f} |"
         )
+    lines += ["", f"opening told by loudness alone: {result['loudness']:.4f} correlation"]
     return "\n".join(lines)
 
 

@@ -168,77 +168,130 @@ def raw_values(
     return logits.reshape(rays, samples, 3), sigma.reshape(rays, samples)
 
 
+class Oriented(NamedTuple):
+    """A field with its kernels both ways in memory, for samples as rows and samples as columns.
+
+    As columns, products of a layer, of its transpose and of gradients with values all have the form
+    that processors multiply fastest; as rows the last kind is slow, but samples are easily picked.
+
+    Attributes:
+        plain: `Conditioned`, for rows.
+        transposed: the same with transposed kernels, for columns.
+    """
+
+    plain: Conditioned
+    transposed: Conditioned
+
+
+def oriented(field: Conditioned) -> Oriented:
+    """What `kept_values` and `value_slopes` take; gradients of both orientations add up."""
+    return Oriented(field, jax.tree.map(lambda x: x.T, field))
+
+
+Kept = tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]
+
+
 def kept_values(
-    field: Conditioned, points: jax.Array, views: jax.Array, *, precision: Any = None
-) -> tuple[jax.Array, tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
+    field: Oriented, points: jax.Array, views: jax.Array,
+    *, columns: bool = False, precision: Any = None,
+) -> tuple[jax.Array, Kept]:
     """Rows (n, 4) of colour logits and density, and the values of all layers for `value_slopes`.
 
     Args:
-        field: see `conditioned`.
+        field: see `oriented`.
         points: encoded (n, P); views: (n, width / 2).
+        columns: whether samples are columns inside, static.
         precision: of the products.
-    """
 
-    def product(a, b):
-        return jnp.matmul(a, b, precision=precision)
+    Returns:
+        The rows, and the encoded points, the trunk's and the colour layers' values, each
+        (n, values) or, as columns, (values, n).
+    """
+    net = field.transposed if columns else field.plain
+    if columns:
+        points, views = points.T, views.T
+
+    def product(x, kernel):
+        left, right = (kernel, x) if columns else (x, kernel)
+        return jnp.matmul(left, right, precision=precision)
+
+    def along(bias):
+        return bias[:, None] if columns else bias
 
     hidden: list[jax.Array] = []
-    for own, given, bias in field.trunk:
-        total = bias if given is None else product(points, given) + bias
+    for own, given, bias in net.trunk:
+        total = along(bias) if given is None else product(points, given) + along(bias)
         total = total if own is None else product(hidden[-1], own) + total
         hidden.append(jax.nn.relu(total))
-    colours = [jax.nn.relu(product(hidden[-1], field.first) + views)]
-    for kernel, bias in field.colour[:-1]:
-        colours.append(jax.nn.relu(product(colours[-1], kernel) + bias))
-    kernel, bias = field.colour[-1]
-    sigma = densities(field, hidden[-1], precision=precision)
-    raw = jnp.concatenate([product(colours[-1], kernel) + bias, sigma[:, None]], -1)
+    colours = [jax.nn.relu(product(hidden[-1], net.first) + views)]
+    for kernel, bias in net.colour[:-1]:
+        colours.append(jax.nn.relu(product(colours[-1], kernel) + along(bias)))
+    kernel, bias = net.colour[-1]
+    logits = product(colours[-1], kernel) + along(bias)
+    if columns:
+        kernel, bias = net.sigma
+        raw = jnp.concatenate([logits, product(hidden[-1], kernel) + along(bias)]).T
+    else:
+        sigma = densities(net, hidden[-1], precision=precision)
+        raw = jnp.concatenate([logits, sigma[:, None]], -1)
     return raw, (points, tuple(hidden), tuple(colours))
 
 
 def value_slopes(
-    field: Conditioned, kept: Any, gradient: jax.Array, *, precision: Any = None
-) -> tuple[Conditioned, jax.Array]:
+    field: Oriented, kept: Kept, gradient: jax.Array,
+    *, columns: bool = False, precision: Any = None,
+) -> tuple[Oriented, jax.Array]:
     """Gradients of the field and of the views (n, width / 2) from that of rows (n, 4).
 
     The chain rule by hand: where a rectifier was open is read off its output, so that nothing else
-    is kept, and what is kept may be some of the rows alone.
+    is kept, and what is kept may be that of some samples alone.
 
     Args:
-        field, precision: see `kept_values`.
+        field, columns, precision: see `kept_values`.
         kept: what it kept.
         gradient: (n, 4).
+
+    Returns:
+        The field's gradient, in the orientation that was used, and that of the views.
     """
     points, hidden, colours = kept
+    samples = 1 if columns else 0
 
     def across(x, g):
-        return jax.lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=precision)
+        left, right = (g, x) if columns else (x, g)
+        over = (((samples,), (samples,)), ((), ()))
+        return jax.lax.dot_general(left, right, over, precision=precision)
 
     def back(g, kernel):
+        if columns:
+            return jnp.matmul(kernel, g, precision=precision)
         return jax.lax.dot_general(g, kernel, (((1,), (1,)), ((), ())), precision=precision)
 
-    g, sigma = gradient[:, :3], gradient[:, 3:]
+    net, gradient = field.plain, gradient.T if columns else gradient
+    g, sigma = jnp.split(gradient, (3,), 1 - samples)
     colour = []
-    for (kernel, _), x in zip(field.colour[::-1], colours[::-1]):
-        colour.append((across(x, g), g.sum(0)))
+    for (kernel, _), x in zip(net.colour[::-1], colours[::-1]):
+        colour.append((across(x, g), g.sum(samples)))
         g = jnp.where(x > 0, back(g, kernel), 0)
     views, last = g, hidden[-1]
     first = across(last, views)
-    through = back(views, field.first) + sigma * field.sigma[0][:, 0]
+    through = back(views, net.first) + sigma * (net.sigma[0] if columns else net.sigma[0][:, 0])
     trunk = []
     for i in range(len(hidden) - 1, -1, -1):
-        own, given, _ = field.trunk[i]
+        own, given, _ = net.trunk[i]
         assert through is not None  # only the first layer sees no layer before it
         g = jnp.where(hidden[i] > 0, through, 0)
         trunk.append((
             None if own is None else across(hidden[i - 1], g),
-            None if given is None else across(points, g), g.sum(0),
+            None if given is None else across(points, g), g.sum(samples),
         ))  # fmt: skip
         through = None if own is None else back(g, own)
     found = Conditioned(
-        tuple(trunk[::-1]), (across(last, sigma), sigma.sum(0)), first, tuple(colour[::-1])
+        tuple(trunk[::-1]), (across(last, sigma), sigma.sum(samples)), first, tuple(colour[::-1])
     )
-    return found, views
+    if columns:
+        return Oriented(jax.tree.map(jnp.zeros_like, net), found), views.T
+    return Oriented(found, jax.tree.map(jnp.zeros_like, field.transposed)), views
 
 
 def _count(params: Mapping[str, Any], name: str) -> int:

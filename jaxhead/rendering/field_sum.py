@@ -14,7 +14,7 @@ from jaxhead.rendering.compaction import compact
 Tree = Any
 Integrate = Callable[[jax.Array, Tree], tuple[jax.Array, Tree]]
 
-BLOCK = 256
+BLOCK = 512
 """Samples that go through the sparse backward pass together."""
 NEGLIGIBLE = 1e-6
 """A sample whose gradient is below this share of the largest one so far counts as without."""
@@ -30,10 +30,13 @@ class Field(NamedTuple):
             `slopes`), row by row.
         slopes: (weights, the rows that `values` kept [m, ...], gradient [m, C]) -> gradients of the
             weights and of the rays [m, ...].
+        dense: the same function in a form that is faster where all samples count, which may keep
+            anything; None for none.
     """
 
     values: Callable[[Tree, Tree, Tree], tuple[jax.Array, Tree]]
     slopes: Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]
+    dense: Field | None = None
 
 
 def differentiated(function: Callable[[Tree, Tree, Tree], jax.Array]) -> Field:
@@ -95,30 +98,22 @@ def _forward(field, integrate, weights, rays, samples, constants, chunk, sparse)
     count, parts = _split(rays, samples, constants, chunk)
 
     def body(carry, part):
-        total, slopes, largest = carry
-        rays, samples, constants = part
-        raw, kept = _values(field, weights, rays, samples)
-        value, back, found = jax.vjp(lambda x: integrate(x, constants), raw, has_aux=True)
-        change = _flat(back(jnp.ones_like(value))[0])
-        size = jnp.max(jnp.abs(change), -1)
-        largest = jnp.maximum(largest, jnp.max(size))
-        counts = size > NEGLIGIBLE * largest
+        total, slopes, largest, share = carry
 
         def dense():
-            return field.slopes(weights, kept, change)
+            return _chunk(field.dense or field, integrate, weights, part, largest, sparse=False)
 
         def thin():
-            return _thin(field, weights, kept, rays, change, counts)
+            return _chunk(field, integrate, weights, part, largest, sparse=True)
 
-        share = jnp.mean(counts.astype(jnp.float32))
+        # Neighbouring chunks are alike: the last one's share tells which form suits this one.
         made = jax.lax.cond(share > DENSE, dense, thin) if sparse else dense()
-        of_weights, of_rows = made
+        value, found, of_weights, of_rays, largest, share = made
         slopes = jax.tree.map(jnp.add, slopes, of_weights)
-        of_rays = jax.tree.map(lambda x: x.reshape(*raw.shape[:2], *x.shape[1:]).sum(1), of_rows)
-        return (total + value, slopes, largest), (found, of_rays)
+        return (total + value, slopes, largest, share), (found, of_rays)
 
-    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights), jnp.float32(0))
-    (total, slopes, _), (values, of_rays) = jax.lax.scan(body, zero, parts)
+    zero = jax.tree.map(jnp.zeros_like, weights), jnp.float32(0), jnp.float32(1)
+    (total, slopes, *_), (values, of_rays) = jax.lax.scan(body, (jnp.float32(0), *zero), parts)
     residuals = slopes, _joined(of_rays, count), samples, constants
     return (total, _joined(values, count)), residuals
 
@@ -130,8 +125,27 @@ def _backward(field, integrate, chunk, sparse, residuals, gradient):
     return (*scaled, *jax.tree.map(_no_gradient, tuple(rest)))
 
 
+def _chunk(field, integrate, weights, part, largest, *, sparse: bool):
+    """The sum and the values of a chunk, gradients of the weights and the rays, the largest
+    gradient of a sample so far, and the share of samples that count beside it.
+    """
+    rays, samples, constants = part
+    raw, kept = _values(field, weights, rays, samples)
+    value, back, found = jax.vjp(lambda x: integrate(x, constants), raw, has_aux=True)
+    change = _flat(back(jnp.ones_like(value))[0])
+    size = jnp.max(jnp.abs(change), -1)
+    largest = jnp.maximum(largest, jnp.max(size))
+    counts = size > NEGLIGIBLE * largest
+    if sparse:
+        of_weights, of_rows = _thin(field, weights, kept, rays, change, counts)
+    else:
+        of_weights, of_rows = field.slopes(weights, kept, change)
+    of_rays = jax.tree.map(lambda x: x.reshape(*raw.shape[:2], *x.shape[1:]).sum(1), of_rows)
+    return value, found, of_weights, of_rays, largest, jnp.mean(counts.astype(jnp.float32))
+
+
 def _values(field: Field, weights: Tree, rays: Tree, samples: Tree) -> tuple[jax.Array, Tree]:
-    """Values [r, S, C] of all samples, and what the field keeps [r S, ...]."""
+    """Values [r, S, C] of all samples, and what the field keeps."""
     count, each = jax.tree.leaves(samples)[0].shape[:2]
 
     def rows(x):

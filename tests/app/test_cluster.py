@@ -64,7 +64,7 @@ def test_distributed_outside_a_job_is_one_line(tmp_path):
     assert "Traceback" not in error and not (tmp_path / "r").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_avatar_by_two_processes_is_that_of_one(tmp_path):
     from jaxhead.captures.synthetic import synthesize
 

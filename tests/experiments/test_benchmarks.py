@@ -166,3 +166,26 @@ def test_machine_rates_are_positive_numbers():
 
     rates = machine_rates(rounds=1, scale=16)
     assert len(rates) == 5 and all(0 < rate < math.inf for rate in rates.values())
+
+
+def test_loudness_alone_tells_an_opening_that_follows_it_and_no_other():
+    from experiments.benchmarks.speech import loudness_alone, loudness_windows
+    from jaxhead.evaluation.landmarks import EYE_CORNERS, LIP_MIDDLES, FaceReading
+
+    random, frames = np.random.default_rng(0), np.arange(300)
+    loud = np.repeat(random.random(300), 640)
+    samples = np.float32(10 ** (2 * loud - 3) * np.sin(0.3 * np.arange(len(loud))))
+
+    def seen(opening):
+        places = np.zeros((468, 2))
+        places[list(EYE_CORNERS)] = [[0, 0], [1, 0]]
+        places[LIP_MIDDLES[0]] = 0, opening
+        return FaceReading(places, np.zeros(52), np.eye(3))
+
+    def told(openings):
+        faces = [None, *map(seen, openings[1:])]
+        halves = [(frames[part], faces[part]) for part in (slice(150), slice(150, 300))]
+        return loudness_alone(loudness_windows(samples, 16000, 25.0), *halves)
+
+    assert told(loud[::640]) > 0.98
+    assert abs(told(random.random(300))) < 0.3

@@ -1,5 +1,7 @@
 """Sums over rays with their gradient found along the way, against plain differentiation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,9 @@ def field(weights, rays, samples):
 
 
 FIELD = differentiated(field)
+BOTH = FIELD._replace(dense=differentiated(lambda weights, rays, samples: (
+    weights["out"].T @ jnp.tanh(weights["kernel"].T @ samples.T + rays.T)
+).T))  # fmt: skip
 
 
 def integrate(raw, given):
@@ -44,13 +49,14 @@ def plain(weights, rays, samples, constants):
     return integrate(each, constants | {"counts": jnp.ones(RAYS)})
 
 
+@pytest.mark.parametrize("chosen", [FIELD, BOTH])
 @pytest.mark.parametrize("density", [0.3, 3000.0])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_sum_values_and_gradient_are_those_of_the_whole(density, sparse):
+def test_sum_values_and_gradient_are_those_of_the_whole(chosen, density, sparse):
     weights, rays, samples, constants = made(density)
 
     def chunked(weights, rays):
-        found = field_sum(FIELD, integrate, weights, rays, samples, constants, 4, sparse)
+        found = field_sum(chosen, integrate, weights, rays, samples, constants, 4, sparse)
         return 3.0 * found[0], found[1]
 
     def whole(weights, rays):
@@ -63,6 +69,31 @@ def test_sum_values_and_gradient_are_those_of_the_whole(density, sparse):
     ]
     for a, b in zip(*map(jax.tree.leaves, both)):
         np.testing.assert_allclose(a, b, atol=3e-6 * max(1.0, float(jnp.abs(b).max())))
+
+
+def test_the_dense_form_serves_as_long_as_all_samples_count():
+    weights, rays, samples, _ = made(0.3)
+    wrong = FIELD._replace(dense=differentiated(lambda *given: 2 * field(*given)))
+
+    def squares(raw, given):
+        each = jnp.sum(raw**2, (1, 2)) * given["counts"]
+        return jnp.sum(given["scale"] * each), each
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def doubled(chosen, scale):
+        def total(weights):
+            return field_sum(chosen, squares, weights, rays, samples, {"scale": scale}, 4)
+
+        return jax.value_and_grad(total, has_aux=True)(weights)[0][1]
+
+    def wrong_rays(scale):
+        return np.asarray(doubled(wrong, scale) / doubled(FIELD, scale)) > 2
+
+    scale = jnp.ones(RAYS)
+    assert wrong_rays(scale).all()
+    # After a chunk of which nothing counts, the second one here, the other form takes over.
+    expected = [*[True] * 8, *[False] * 4, True]
+    np.testing.assert_array_equal(wrong_rays(scale.at[4:8].set(0)), expected)
 
 
 def test_hidden_samples_are_left_out_and_nothing_changes_in_batches():

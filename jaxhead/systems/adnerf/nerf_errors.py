@@ -74,18 +74,22 @@ def in_ray_chunks(
 def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config: NerfConfig):
     """The mean squared error of a pass, and its weights [R, samples]."""
     field, views = conditioned_field(params, code, rays, config)
-    precision = precision_of(config.field)
     points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
     constants = {
         "depths": depths, "length": ray_lengths(rays.directions), "behind": behind, "target": target
     }
 
-    def values(field, views, points):
-        encoded = frequency(points, bands=config.field.point_bands)
-        return nerf_mlp.kept_values(field, encoded, views, precision=precision)
+    def field_of(columns: bool, dense: Field | None = None) -> Field:
+        given = {"columns": columns, "precision": precision_of(config.field)}
 
-    def slopes(field, kept, gradient):
-        return nerf_mlp.value_slopes(field, kept, gradient, precision=precision)
+        def values(field, views, points):
+            encoded = frequency(points, bands=config.field.point_bands)
+            return nerf_mlp.kept_values(field, encoded, views, **given)
+
+        def slopes(field, kept, gradient):
+            return nerf_mlp.value_slopes(field, kept, gradient, **given)
+
+        return Field(values, slopes, dense)
 
     def integrate(raw, given):
         layers = background_layers(
@@ -96,7 +100,7 @@ def _errors(params, code, rays: Rays, depths, behind, target, chunk: int, config
         return jnp.sum(given["counts"][:, None] * error), layers.weights
 
     total, weights = field_sum(  # pyright: ignore[reportGeneralTypeIssues]
-        Field(values, slopes), integrate, field, views, *jax.lax.stop_gradient((points, constants)),
-        chunk, config.sampling.skip,
+        field_of(False, field_of(True)), integrate, nerf_mlp.oriented(field), views,
+        *jax.lax.stop_gradient((points, constants)), chunk, config.sampling.skip,
     )
     return total / target.size, weights

@@ -61,6 +61,7 @@ def tiny(config):
     ])  # fmt: skip
 
 
+@pytest.mark.long
 def test_every_avatar_is_that_of_its_capture_alone(folder, other, tiny, tmp_path, sampler):
     options = dict(steps=6, devices=1, progress=QUIET)
     alone, both = tmp_path / "alone", [folder, other]
