@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.encodings.sincos import sincos
+
 SPACINGS = ("log", "linear")
 
 
@@ -30,6 +32,6 @@ def frequency(
     steps = 2.0 ** np.arange(bands) if spacing == "log" else np.linspace(1, 2.0**last, bands)
     # A product per frequency, not a matrix product, which accelerators would round to bfloat16.
     angles = x[..., None, :] * jnp.asarray(steps, x.dtype)[:, None]
-    waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-2)
+    waves = jnp.stack(sincos(angles), axis=-2)
     waves = waves.reshape(*x.shape[:-1], 2 * bands * x.shape[-1])
     return jnp.concatenate([x, waves], axis=-1) if include_input else waves

@@ -168,24 +168,16 @@ def raw_values(
     return logits.reshape(rays, samples, 3), sigma.reshape(rays, samples)
 
 
-class Oriented(NamedTuple):
-    """A field with its kernels both ways in memory, for samples as rows and samples as columns.
-
-    As columns, products of a layer, of its transpose and of gradients with values all have the form
-    that processors multiply fastest; as rows the last kind is slow, but samples are easily picked.
-
-    Attributes:
-        plain: `Conditioned`, for rows.
-        transposed: the same with transposed kernels, for columns.
-    """
-
-    plain: Conditioned
-    transposed: Conditioned
+Oriented = dict[str, Conditioned]
+"""A field with its kernels both ways in memory: "plain" for samples as rows, "transposed" for
+samples as columns. As columns, products of a layer, of its transpose and of gradients with values
+all have the form that processors multiply fastest; as rows the last kind is slow, but samples are
+easily picked."""
 
 
 def oriented(field: Conditioned) -> Oriented:
     """What `kept_values` and `value_slopes` take; gradients of both orientations add up."""
-    return Oriented(field, jax.tree.map(lambda x: x.T, field))
+    return {"plain": field, "transposed": jax.tree.map(lambda x: x.T, field)}
 
 
 Kept = tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]
@@ -207,7 +199,7 @@ def kept_values(
         The rows, and the encoded points, the trunk's and the colour layers' values, each
         (n, values) or, as columns, (values, n).
     """
-    net = field.transposed if columns else field.plain
+    net = field["transposed" if columns else "plain"]
     if columns:
         points, views = points.T, views.T
 
@@ -252,7 +244,7 @@ def value_slopes(
         gradient: (n, 4).
 
     Returns:
-        The field's gradient, in the orientation that was used, and that of the views.
+        The field's gradient, in the orientation that was used alone, and that of the views.
     """
     points, hidden, colours = kept
     samples = 1 if columns else 0
@@ -267,7 +259,7 @@ def value_slopes(
             return jnp.matmul(kernel, g, precision=precision)
         return jax.lax.dot_general(g, kernel, (((1,), (1,)), ((), ())), precision=precision)
 
-    net, gradient = field.plain, gradient.T if columns else gradient
+    net, gradient = field["plain"], gradient.T if columns else gradient
     g, sigma = jnp.split(gradient, (3,), 1 - samples)
     colour = []
     for (kernel, _), x in zip(net.colour[::-1], colours[::-1]):
@@ -289,9 +281,7 @@ def value_slopes(
     found = Conditioned(
         tuple(trunk[::-1]), (across(last, sigma), sigma.sum(samples)), first, tuple(colour[::-1])
     )
-    if columns:
-        return Oriented(jax.tree.map(jnp.zeros_like, net), found), views.T
-    return Oriented(found, jax.tree.map(jnp.zeros_like, field.transposed)), views
+    return ({"transposed": found}, views.T) if columns else ({"plain": found}, views)
 
 
 def _count(params: Mapping[str, Any], name: str) -> int:

@@ -16,6 +16,8 @@ Integrate = Callable[[jax.Array, Tree], tuple[jax.Array, Tree]]
 
 BLOCK = 512
 """Samples that go through the sparse backward pass together."""
+PIECE = 1536
+"""Samples that go through the dense passes together: few for the caches, many for the cores."""
 NEGLIGIBLE = 1e-6
 """A sample whose gradient is below this share of the largest one so far counts as without."""
 DENSE = 0.85
@@ -29,7 +31,8 @@ class Field(NamedTuple):
         values: (weights, rays [n, ...], samples [n, ...]) -> ([n, C], pytree of arrays [n, ...] for
             `slopes`), row by row.
         slopes: (weights, the rows that `values` kept [m, ...], gradient [m, C]) -> gradients of the
-            weights and of the rays [m, ...].
+            weights and of the rays [m, ...]. Where the weights are a dictionary, it may leave out
+            entries that it did not use.
         dense: the same function in a form that is faster where all samples count, which may keep
             anything; None for none.
     """
@@ -101,16 +104,18 @@ def _forward(field, integrate, weights, rays, samples, constants, chunk, sparse)
         total, slopes, largest, share = carry
 
         def dense():
-            return _chunk(field.dense or field, integrate, weights, part, largest, sparse=False)
+            made = _pieces(field.dense or field, integrate, weights, part, largest)
+            return made._replace(of_weights=_filled(made.of_weights, weights))
 
         def thin():
-            return _chunk(field, integrate, weights, part, largest, sparse=True)
+            made = _chunk(field, integrate, weights, part, largest, sparse=True)
+            return made._replace(of_weights=_filled(made.of_weights, weights))
 
         # Neighbouring chunks are alike: the last one's share tells which form suits this one.
         made = jax.lax.cond(share > DENSE, dense, thin) if sparse else dense()
-        value, found, of_weights, of_rays, largest, share = made
-        slopes = jax.tree.map(jnp.add, slopes, of_weights)
-        return (total + value, slopes, largest, share), (found, of_rays)
+        slopes = jax.tree.map(jnp.add, slopes, made.of_weights)
+        carry = total + made.total, slopes, made.largest, made.share
+        return carry, (made.values, made.of_rays)
 
     zero = jax.tree.map(jnp.zeros_like, weights), jnp.float32(0), jnp.float32(1)
     (total, slopes, *_), (values, of_rays) = jax.lax.scan(body, (jnp.float32(0), *zero), parts)
@@ -125,10 +130,51 @@ def _backward(field, integrate, chunk, sparse, residuals, gradient):
     return (*scaled, *jax.tree.map(_no_gradient, tuple(rest)))
 
 
-def _chunk(field, integrate, weights, part, largest, *, sparse: bool):
-    """The sum and the values of a chunk, gradients of the weights and the rays, the largest
-    gradient of a sample so far, and the share of samples that count beside it.
+class _Made(NamedTuple):
+    """A chunk's sum and values, gradients of weights and rays, the largest gradient of a sample so
+    far, and the share of samples that count beside it.
     """
+
+    total: jax.Array
+    values: Tree
+    of_weights: Tree
+    of_rays: Tree
+    largest: jax.Array
+    share: jax.Array
+
+
+def _filled(some: Tree, weights: Tree) -> Tree:
+    """Gradients of all weights, zero for the entries that were left out."""
+    if not isinstance(weights, dict):
+        return some
+    rest = {k: jax.tree.map(jnp.zeros_like, w) for k, w in weights.items() if k not in some}
+    return {**some, **rest}
+
+
+def _pieces(field, integrate, weights, part, largest) -> _Made:
+    """`_chunk` of all samples, by pieces of about `PIECE` of them."""
+    count, each = jax.tree.leaves(part[1])[0].shape[:2]
+    rays = next(n for n in range(max(1, min(count, PIECE // each)), 0, -1) if count % n == 0)
+    parts = jax.tree.map(lambda x: x.reshape(-1, rays, *x.shape[1:]), part)
+
+    def body(carry, piece):
+        total, slopes, largest, share = carry
+        made = _chunk(field, integrate, weights, piece, largest, sparse=False)
+        slopes = jax.tree.map(jnp.add, slopes, made.of_weights)
+        carry = total + made.total, slopes, made.largest, share + rays / count * made.share
+        return carry, (made.values, made.of_rays)
+
+    first = jax.tree.map(lambda x: x[0], parts)
+    made = jax.eval_shape(
+        lambda piece: _chunk(field, integrate, weights, piece, largest, sparse=False), first
+    )
+    begin = jnp.float32(0), _zeros(made.of_weights), largest, jnp.float32(0)
+    (total, slopes, largest, share), rest = jax.lax.scan(body, begin, parts)
+    values, of_rays = jax.tree.map(_flat, rest)
+    return _Made(total, values, slopes, of_rays, largest, share)
+
+
+def _chunk(field, integrate, weights, part, largest, *, sparse: bool) -> _Made:
     rays, samples, constants = part
     raw, kept = _values(field, weights, rays, samples)
     value, back, found = jax.vjp(lambda x: integrate(x, constants), raw, has_aux=True)
@@ -141,7 +187,8 @@ def _chunk(field, integrate, weights, part, largest, *, sparse: bool):
     else:
         of_weights, of_rows = field.slopes(weights, kept, change)
     of_rays = jax.tree.map(lambda x: x.reshape(*raw.shape[:2], *x.shape[1:]).sum(1), of_rows)
-    return value, found, of_weights, of_rays, largest, jnp.mean(counts.astype(jnp.float32))
+    share = jnp.mean(counts.astype(jnp.float32))
+    return _Made(value, found, of_weights, of_rays, largest, share)
 
 
 def _values(field: Field, weights: Tree, rays: Tree, samples: Tree) -> tuple[jax.Array, Tree]:
@@ -162,19 +209,26 @@ def _thin(field, weights, kept, rays, change, counts):
     chosen = compact(counts, -(-total // block) * block)
     number = jnp.sum(counts.astype(jnp.int32))
 
-    def body(index, slopes):
-        of_weights, of_rows = slopes
+    def part(index):
         take = jax.lax.dynamic_slice(chosen.rows, (index * block,), (block,))
         used = jax.lax.dynamic_slice(chosen.used, (index * block,), (block,))
         some = jax.tree.map(lambda x: x[take], kept)
         found, rows = field.slopes(weights, some, jnp.where(used[:, None], change[take], 0))
-        target = jnp.where(used, take, total)
+        return found, rows, jnp.where(used, take, total)
+
+    def body(index, slopes):
+        of_weights, of_rows = slopes
+        found, rows, target = part(index)
         put = jax.tree.map(lambda x, y: x.at[target].set(y, mode="drop"), of_rows, rows)
         return jax.tree.map(jnp.add, of_weights, found), put
 
     of_rows = jax.tree.map(lambda x: jnp.zeros((total, *x.shape[1:]), x.dtype), rays)
-    zero = jax.tree.map(jnp.zeros_like, weights), of_rows
-    return jax.lax.fori_loop(0, (number + block - 1) // block, body, zero)
+    zero = _zeros(jax.eval_shape(part, jnp.int32(0))[0])
+    return jax.lax.fori_loop(0, (number + block - 1) // block, body, (zero, of_rows))
+
+
+def _zeros(shapes: Tree) -> Tree:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
 def _flat(x: jax.Array) -> jax.Array:

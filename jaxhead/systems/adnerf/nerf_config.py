@@ -42,7 +42,7 @@ class NerfSamplingConfig:
     near: float = number(0.0, 0.0, 1e6)  # depth of the first sample; 0 with far 0: from the poses
     far: float = number(0.0, 0.0, 1e6)  # depth of the background
     skip: bool = True  # samples without a share in the gradient are left out of its computation
-    chunk: int = number(8, 1, 1 << 20)  # rays that go through the fine network together
+    chunk: int = number(16, 1, 1 << 20)  # rays that go through the fine network together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
