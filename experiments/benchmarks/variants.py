@@ -38,6 +38,10 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "no shell around the mesh": ("surface.shell=false",),
         "no sway": ("surface.sway=false",),
         "hair without the pose": ("field.pose=false",),
+        "occupancy: from silhouettes alone": ("sampling.occupancy_every=1000000",),
+        "depth: the mesh's order": ("loss.depth_ordinal=0.003", "loss.depth_smoothness=0.003"),
+        "depth: the mesh's distance": ("loss.depth=0.1",),
+        "no torso": ("torso.shown=false",),
     },
 }
 COLUMNS = (
