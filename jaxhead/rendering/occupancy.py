@@ -5,6 +5,7 @@ decaying maximum of the optical thickness found at random points inside it, and 
 above min(0.01, mean). Arrays are [R, R, R] with axes x, y, z.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -144,8 +145,15 @@ def occupied_cells(
     full = (grid.thickness >= threshold) & (grid.thickness > 0)
     if not dilation:
         return full
-    window = (2 * dilation + 1,) * 3
-    return jax.lax.reduce_window(full, False, jax.lax.bitwise_or, window, (1, 1, 1), "SAME")
+    # Axis by axis and as whole arrays: XLA's windows on CPUs go cell by cell, 17 times slower.
+    for axis in range(3):
+        padded = jnp.pad(full, [(dilation, dilation) if i == axis else (0, 0) for i in range(3)])
+        shifts = (
+            jax.lax.slice_in_dim(padded, k, k + full.shape[axis], axis=axis)
+            for k in range(2 * dilation + 1)
+        )
+        full = functools.reduce(jnp.logical_or, shifts)
+    return full
 
 
 def look_up(cells: jax.Array, points: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
