@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxhead.captures.crop import Crop, choose_crop
 from jaxhead.captures.fitting.pixels import refine_fit
+from jaxhead.captures.fitting.regressed import Regressor, regressed_guess, require_flame
 from jaxhead.captures.fitting.tracked import (
     Clip,
     Fittable,
@@ -64,6 +65,8 @@ def record(
     overwrite: bool = False,
     fittable: Fittable | None = None,
     photometric: bool = False,
+    regressor: Regressor | None = None,
+    fitting: dict[str, Any] | None = None,
 ) -> pathlib.Path:
     """Make the capture folder `out` from a video of one person.
 
@@ -78,15 +81,20 @@ def record(
       overwrite: replace an existing folder.
       fittable: the statistical head that is fitted; None for MediaPipe's landmarks as the mesh.
       photometric: also fit the statistical head to the pixels.
+      regressor: DECA's, whose codes of the frames the fit of FLAME starts from.
+      fitting: what the capture says of how it was fitted, see `captures.fitting.request`.
 
     Returns:
       The path of the capture.
 
     Raises:
-      InputError: bad video, no face, an existing folder, a missing model.
+      InputError: bad video, no face, an existing folder, a missing model, a regressor for a head
+        that is not FLAME.
     """
     if not 64 <= size <= 2048:
         raise InputError(f"size {size}: expected 64 to 2048 pixels")
+    if regressor is not None and fittable is not None:
+        require_flame(fittable)
     tell = progress or (lambda stage, done, total: None)
     info = probe(video)
     expected = max(1, round(info.duration * fps))
@@ -108,8 +116,9 @@ def record(
         else:
             with about(video):
                 tracked, head, crop = track_head(
-                    video, fps, face, fittable, size, writer.folder, tell, photometric=photometric
-                )
+                    video, fps, face, fittable, size, writer.folder, tell,
+                    photometric=photometric, regressor=regressor,
+                )  # fmt: skip
             arrays = posed_arrays(tracked, crop, writer.folder)
         with PersonSegmenter(assets) as segmenter:
             pictures = Pictures(video, fps, crop, segmenter, arrays)
@@ -135,6 +144,7 @@ def record(
                 "tracking": {**tracked.figures, **figures},
                 "crop": {"left": crop.left, "top": crop.top, "side": crop.side},
                 "notes": [*face_notes(face.faces), *notes],
+                **({} if fitting is None else {"fitting": fitting}),
             },
         )
     return pathlib.Path(out)
@@ -157,10 +167,17 @@ def track_head(
     tell: Progress,
     *,
     photometric: bool,
+    regressor: Regressor | None = None,
 ) -> tuple[Tracking, HeadModel, Crop]:
     """The clip tracked with a statistical head, the subject's head model and the stored window."""
     clip = observe(face, folder)
-    fit = fit_clip(clip, fittable, progress=lambda n, of: tell("head", n, of))
+    guess = None
+    if regressor is not None:
+        guess = regressed_guess(
+            regressor, decode(video, fps=fps), clip, fittable,
+            progress=lambda n, of: tell("start", n, of),
+        )  # fmt: skip
+    fit = fit_clip(clip, fittable, guess=guess, progress=lambda n, of: tell("head", n, of))
     crop = crop_of(clip, size)
     if photometric:
         fit, _ = refine_fit(

@@ -1,6 +1,7 @@
 """A head model fitted to the landmarks of a clip: bundle adjustment over its frames.
 
-First the focal length is guessed on a few frames: each candidate is fitted and the best kept. Then
+First the focal length is guessed on a few frames: each candidate is fitted and the best kept. The
+head starts at its mean and at rest, or where a `Guess` says; landmarks place it either way. Then
 focal length, identity and all numbers of up to `fitted_frames` training frames are solved together.
 At last every frame is fitted with what they share held, a block of frames at a time, so that memory
 is bounded however long the clip is.
@@ -18,15 +19,15 @@ import numpy as np
 from jaxhead.captures.fitting.config import FitConfig
 from jaxhead.captures.fitting.marks import Marks, marked_part
 from jaxhead.captures.fitting.posing import Body
-from jaxhead.captures.fitting.problem import POSE, Problem, State, frame_length, make_problem
+from jaxhead.captures.fitting.problem import POSE, Guess, Problem, State, make_problem
 from jaxhead.captures.fitting.residuals import landmark_errors
 from jaxhead.captures.fitting.solver import Solution, solve
+from jaxhead.captures.fitting.starting import LEAST_MARKS, guess_of_rows, start_state
 from jaxhead.files.errors import InputError
 from jaxhead.files.rows import RowFile
 
 _ERRORS = jax.jit(landmark_errors)
 _SCOUT_POSE, _SCOUT_ALL = 8, 12
-_LEAST_MARKS = 6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,6 +62,7 @@ def fit_head(
     config: FitConfig,
     *,
     seen: np.ndarray | None = None,
+    guess: Guess | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Returns the fit of a head to a clip.
@@ -74,15 +76,16 @@ def fit_head(
       height: of the picture in pixels, which the fields of view refer to.
       config: priors and length of the work.
       seen: (N, 478) in [0, 1], how far each landmark counts; all of them by default.
+      guess: where to start; by default at the mean head at rest. The priors stay what they are.
       progress: called with (frames done, frames in all).
 
     Raises:
       InputError: no training frame, or too few landmarks that the model knows.
     """
-    if len(marks.observed) < _LEAST_MARKS:
+    if len(marks.observed) < LEAST_MARKS:
         raise InputError(
             f"{len(marks.observed)} landmarks of the head are MediaPipe's, expected at least "
-            f"{_LEAST_MARKS}"
+            f"{LEAST_MARKS}"
         )
     if not np.any(train):
         raise InputError("no frame with landmarks among those that train")
@@ -101,7 +104,8 @@ def fit_head(
     def start(rows: np.ndarray, field: float) -> tuple:
         problem = make_problem(part, few, pixels[rows], trust[rows], ids[some[rows]], scale, config)
         focal = height / 2 / np.tan(np.radians(field) / 2)
-        return problem, start_state(part, few, pixels[rows], trust[rows], focal)
+        own = guess_of_rows(guess, some[rows])
+        return problem, start_state(part, few, pixels[rows], trust[rows], focal, own)
 
     field, scouted = _scout(start, len(some), config)
     problem, state = start(np.arange(len(some)), field)
@@ -109,7 +113,7 @@ def fit_head(
     joint = _posed_first(problem, state, every, config.iterations, config.tolerance)
     shared = np.asarray(joint.state.shared)
     rotation, frames, error = _all_frames(
-        part, few, shared, observed, np.asarray(ids), scale, config, progress
+        part, few, shared, observed, np.asarray(ids), scale, config, guess, progress
     )
     focal = float(np.exp(shared[0]))
     figures = {
@@ -135,60 +139,6 @@ def mark_errors(problem: Problem, state: State) -> np.ndarray:
     errors = np.asarray(_ERRORS(problem, state))
     skin = np.asarray(problem.trust) * (np.asarray(problem.marks.trust) >= 1)
     return np.sqrt((skin * errors**2).sum(1) / np.maximum(skin.sum(1), 1e-6))
-
-
-def start_state(
-    body: Body, marks: Marks, pixels: np.ndarray, trust: np.ndarray, focal: float
-) -> State:
-    """Returns the neutral head where scaled orthography puts it (POS, DeMenthon and Davis 1995).
-
-    Args:
-      body, marks: from `marked_part`.
-      pixels: (N, M, 2) around the principal point; trust: (N, M).
-      focal: pixels.
-
-    Raises:
-      InputError: no frame has enough landmarks.
-    """
-    corners = np.asarray(marks.corners)[0]
-    points = (np.asarray(body.template)[corners] * np.asarray(marks.weights)[0][..., None]).sum(1)
-    rotation, scale, shift = jax.vmap(_pos, in_axes=(None, 0, 0))(
-        jnp.asarray(points), jnp.asarray(pixels), jnp.asarray(trust * np.asarray(marks.trust))
-    )
-    # Frames without enough landmarks start where the nearest one with them does.
-    known = np.flatnonzero((trust > 0).sum(1) >= _LEAST_MARKS)
-    if not len(known):
-        raise InputError(f"no frame shows {_LEAST_MARKS} of the head's landmarks")
-    rows = known[np.abs(np.arange(len(pixels))[:, None] - known).argmin(1)]
-    rotation, scale, shift = rotation[rows], scale[rows], shift[rows]
-    frames = np.zeros((len(pixels), frame_length(body)), np.float32)
-    frames[:, 3:5] = np.asarray(shift) / focal
-    frames[:, 5] = np.log(focal / np.asarray(scale))
-    shared = np.zeros(1 + body.identity.shape[0], np.float32)
-    shared[0] = np.log(focal)
-    return State(jnp.asarray(shared), rotation, jnp.asarray(frames))
-
-
-def _pos(points, pixels, trust):
-    """Rotation (3, 3), scale () in pixels per metre and shift (2,) of points (M, 3)."""
-    weight = trust
-    solution = jnp.zeros((4, 2))
-    design = jnp.concatenate([points, jnp.ones_like(points[:, :1])], 1)
-    # Lengths in metres against ones: the columns are brought to one size.
-    unit = jnp.array([0.05, 0.05, 0.05, 1.0])
-    design = design / unit
-    for _ in range(4):
-        weighted = design * weight[:, None]
-        normal = weighted.T @ design + 1e-6 * weight.sum() * jnp.eye(4)
-        solution = jnp.linalg.solve(normal, weighted.T @ pixels)
-        error = jnp.linalg.norm(design @ solution - pixels, axis=1)
-        spread = jnp.median(error) + 1e-3
-        weight = trust / (1 + (error / (3 * spread)) ** 2)
-    rows = solution[:3].T / unit[:3]
-    left, sizes, right = jnp.linalg.svd(rows, full_matrices=False)
-    first, second = left @ right
-    rotation = jnp.stack([first, second, jnp.cross(first, second)])
-    return rotation, sizes.mean(), solution[3]
 
 
 def _scout(start: Callable, count: int, config: FitConfig) -> tuple[float, list]:
@@ -232,6 +182,7 @@ def _all_frames(
     ids: np.ndarray,
     scale: float,
     config: FitConfig,
+    guess: Guess | None,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotation, numbers and landmark error of all frames with the shared numbers held."""
@@ -243,7 +194,8 @@ def _all_frames(
         rows = np.arange(max(0, min(first, count - size)), min(first + size, count))
         pixels, trust = observed(rows)
         problem = make_problem(body, marks, pixels, trust, ids[rows], scale, config)
-        state = start_state(body, marks, pixels, trust, float(np.exp(shared[0])))
+        own = None if guess is None else Guess(shared[1:], guess.numbers[rows])
+        state = start_state(body, marks, pixels, trust, float(np.exp(shared[0])), own)
         state = state.replace(  # pyright: ignore[reportAttributeAccessIssue]
             shared=jnp.asarray(shared)
         )

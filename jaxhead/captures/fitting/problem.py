@@ -7,6 +7,8 @@ log z of the head's origin in the camera), expression (E), lids (K), free joints
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,19 @@ class State:
     shared: Array
     rotation: Array
     frames: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Guess:
+    """Where a fit starts, instead of at the mean head at rest.
+
+    Attributes:
+      identity: (I,).
+      numbers: (N, D - 6) of each frame: expression, lids, free joints.
+    """
+
+    identity: np.ndarray
+    numbers: np.ndarray
 
 
 @flax.struct.dataclass

@@ -24,7 +24,7 @@ from jaxhead.captures.fitting.config import FitConfig
 from jaxhead.captures.fitting.fit import Fit, fit_head
 from jaxhead.captures.fitting.marks import Marks
 from jaxhead.captures.fitting.posing import Body, baked, posed
-from jaxhead.captures.fitting.problem import POSE, frame_parts, frame_translation
+from jaxhead.captures.fitting.problem import POSE, Guess, frame_parts, frame_translation
 from jaxhead.captures.following import FaceTrack
 from jaxhead.captures.landmarks import LANDMARKS
 from jaxhead.captures.smoothing import filled_rows, frame_status
@@ -106,7 +106,11 @@ def observe(face: FaceTrack, folder: str | os.PathLike | None = None) -> Clip:
 
 
 def fit_clip(
-    clip: Clip, fittable: Fittable, *, progress: Callable[[int, int], None] | None = None
+    clip: Clip,
+    fittable: Fittable,
+    *,
+    guess: Guess | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Returns the fit of a head to the measured frames of a clip, see `fit_head`."""
     ids = np.flatnonzero(clip.status == MEASURED)
@@ -116,7 +120,7 @@ def fit_clip(
             centred.append(clip.pixels[ids[start : start + BLOCK]] - centre)
         return fit_head(
             fittable.body, fittable.marks, centred, ids, clip.train[ids], clip.size[0],
-            fittable.config, progress=progress,
+            fittable.config, guess=guess, progress=progress,
         )  # fmt: skip
 
 
