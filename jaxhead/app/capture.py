@@ -35,9 +35,9 @@ def run(arguments: Arguments) -> int:
     fitted = flags.head != "mediapipe"
     if flags.photometric and not fitted:
         raise UsageError("--photometric refines a fitted head, give one with --head")
+    if flags.start != "landmarks" and not fitted:
+        raise UsageError("--start is of a fitted head, give one with --head")
     if os.path.isdir(video):
-        if fitted:
-            raise UsageError(f"--head fits one video, {video} is a folder")
         return _folder(video, flags)
     for name in ("jobs", "ray"):
         if getattr(flags, name) is not None:
@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> int:
     if flags.out:
         capture(
             video, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets,
-            head=flags.head if fitted else None, photometric=flags.photometric,
+            head=flags.head if fitted else None, photometric=flags.photometric, start=flags.start,
         )  # fmt: skip
         for note in notes(flags.out):
             print(f"note: {note}", file=sys.stderr)
@@ -70,7 +70,8 @@ def _folder(folder: str, flags: FlagValues) -> int:
 
     return capture_folder(
         folder, flags.out, size=flags.size, fps=flags.fps, assets=flags.assets, jobs=flags.jobs,
-        ray=flags.ray,
+        ray=flags.ray, head=None if flags.head == "mediapipe" else flags.head,
+        photometric=flags.photometric, start=flags.start,
     )  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def capture(
     assets: str | None = None,
     head: str | None = None,
     photometric: bool = False,
+    start: str = "landmarks",
 ) -> None:
     """Makes a capture and counts its frames aloud.
 
@@ -111,18 +113,20 @@ def capture(
         assets: folder of third-party models.
         head: KIND:PATH of the head model that is fitted, None for MediaPipe's landmarks.
         photometric: also fit it to the pixels.
+        start: "landmarks", or "deca" to start FLAME's fit from DECA's codes.
 
     Raises:
         InputError: bad video, no face, an existing folder, a missing model, a head that cannot be
-            fitted.
+            fitted or started so.
     """
     from jaxhead.captures.record import record
 
     fitting: dict[str, Any] = {}
     if head is not None:
-        from jaxhead.captures.fitting.sources import read_fittable
+        from jaxhead.captures.fitting.request import FitRequest, record_options
 
-        fitting = {"fittable": read_fittable(head), "photometric": photometric}
+        asked = FitRequest(head=head, photometric=photometric, start=start)
+        fitting = record_options(asked, assets)
     with stages() as progress:
         record(video, out, size=size, fps=fps, assets=assets, progress=progress, **fitting)
 

@@ -32,7 +32,8 @@ def run(path: str, flags: FlagValues) -> int:
     done = f"--from {form}" if form else f"--export {flags.export}"
     if form and flags.export:
         raise UsageError("--from imports and --export exports: give one of them")
-    others = ["check", "jobs", "ray", *([] if form else ["size", "fps", "head"])]
+    others = ["check", "jobs", "ray", "photometric", "start"]
+    others += [] if form else ["size", "fps", "head"]
     if form in ("radnerf", "adnerf", "nerface"):
         others.append("head")
     if form not in ("insta", "metrical-tracker"):

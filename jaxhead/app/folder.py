@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from jaxhead.app.devices import prepare_jax
 from jaxhead.app.progress import Videos
 from jaxhead.app.ray_workers import run_on_ray
 from jaxhead.app.workers import run_locally
+from jaxhead.captures.fitting.request import FitRequest, check_request
 from jaxhead.captures.folder import DONE, FAILED, SKIPPED, Job, Outcome, plan, run_job
 from jaxhead.files.atomic import clean_leftovers
 from jaxhead.files.errors import InputError
@@ -36,6 +38,9 @@ def capture_folder(
     assets: str | None = None,
     jobs: int | None = None,
     ray: str | None = None,
+    head: str | None = None,
+    photometric: bool = False,
+    start: str = "landmarks",
 ) -> int:
     """Captures the videos of a folder, tells how far it is, and prints how each ended.
 
@@ -48,18 +53,30 @@ def capture_folder(
         jobs: most videos at a time; by default half of this machine's processors, on a cluster as
             many as it has.
         ray: None for processes of this machine, "local" for a Ray on it, else a cluster's address.
+        head: KIND:PATH of the head model that is fitted to each video, None for MediaPipe's
+            landmarks; on a cluster all machines find it there.
+        photometric, start: as in `captures.fitting.request.FitRequest`.
 
     Returns:
         The exit code: 1 where a video failed.
 
     Raises:
-        InputError: no videos, `out` is something else or in use, Ray is missing or not there.
+        InputError: no videos, `out` is something else or in use, Ray is missing or not there, a
+            head that cannot be fitted or started so.
     """
+    request = None
+    if head is not None:
+        # What no video could be captured with is said once.
+        request = FitRequest(head=head, photometric=photometric, start=start)
+        check_request(request, assets)
     if ray is not None:
         # Tasks begin in folders of their own.
         folder, out = os.path.abspath(folder), os.path.abspath(out)
         assets = None if assets is None else os.path.abspath(assets)
-    planned = plan(folder, out, size=size, fps=fps, assets=assets)
+        if request is not None:
+            kind, _, path = request.head.partition(":")
+            request = dataclasses.replace(request, head=f"{kind}:{os.path.abspath(path)}")
+    planned = plan(folder, out, size=size, fps=fps, assets=assets, request=request)
     _make(out)
     with RunLock(out):
         clean_leftovers(out)

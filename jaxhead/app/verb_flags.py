@@ -96,6 +96,15 @@ def define_capture(values: flags.FlagValues) -> None:
         "fit the head model to the pixels as well, after the landmarks",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "start",
+        "landmarks",
+        ["landmarks", "deca"],
+        "where the fit of the head model starts: landmarks (its mean, placed by them) or deca "
+        "(FLAME's shape, expression and jaw as DECA's network sees them; needs deca_model.tar "
+        "among the assets)",
+        flag_values=values,
+    )
     _common(values)
 
 

@@ -16,6 +16,7 @@ VERBS = {
                 "jaxhead capture talk.mp4 --check",
                 "jaxhead capture talk.mp4 --out talk --size 256",
                 "jaxhead capture talk.mp4 --out talk --head flame:flame/generic_model.pkl",
+                "jaxhead capture talk.mp4 --out talk --head flame:flame.pkl --start deca",
                 "jaxhead capture videos --out captures --jobs 2  # each; again: what is left",
                 "jaxhead capture marcel --from insta --out captured  # another program's data",
                 "jaxhead capture May --from radnerf --out may",

@@ -13,14 +13,16 @@ import os
 import pathlib
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from jaxhead.captures.fitting.request import STARTS, FitRequest, record_options
 from jaxhead.captures.validate import file_digest, read_info
 from jaxhead.files.errors import InputError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
-# What a capture spends its time on, about a third each.
-_STAGES = ("landmarks", "frames", "sway")
+# What a capture spends its time on, about the same on each; those in the middle of a fitted head.
+_STAGES = ("landmarks", "start", "head", "pixels", "frames", "sway")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Job:
       name: of the capture, unique in its folder.
       video: the video file; out: the capture folder to make.
       size, fps, assets: as in `captures.record.record`.
+      head, photometric, start: as in `captures.fitting.request.FitRequest`; head None for
+        MediaPipe's landmarks as the mesh.
     """
 
     name: str
@@ -39,6 +43,16 @@ class Job:
     size: int
     fps: float
     assets: str | None
+    head: str | None = None
+    photometric: bool = False
+    start: str = "landmarks"
+
+    @property
+    def request(self) -> FitRequest | None:
+        """The statistical head that is fitted, None for none."""
+        if self.head is None:
+            return None
+        return FitRequest(head=self.head, photometric=self.photometric, start=self.start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +97,7 @@ def plan(
     size: int,
     fps: float,
     assets: str | os.PathLike | None = None,
+    request: FitRequest | None = None,
 ) -> list[Job]:
     """The jobs of a folder of videos, those first whose capture seems to be there.
 
@@ -91,6 +106,7 @@ def plan(
     Args:
       folder: of videos; out: of captures, need not exist.
       size, fps, assets: as in `captures.record.record`.
+      request: the statistical head that is fitted to each, None for none.
 
     Raises:
       InputError: no videos, or `out` cannot hold captures.
@@ -105,8 +121,9 @@ def plan(
             raise InputError(f"{out}: is a capture itself, expected a folder for captures")
     videos = find_videos(source)
     models = None if assets is None else os.fspath(assets)
+    fitting = {} if request is None else dataclasses.asdict(request)
     jobs = [
-        Job(name, str(video), str(target / name), size, fps, models)
+        Job(name, str(video), str(target / name), size, fps, models, **fitting)
         for video, name in zip(videos, capture_names([v.name for v in videos], target))
     ]
     return sorted(jobs, key=lambda job: not os.path.lexists(job.out))
@@ -173,12 +190,41 @@ def finished(job: Job) -> bool:
             f"{out}: exists already, of size {made[0][0]} and {made[1]:g} frames/s, expected "
             f"{job.size} and {job.fps:g}, or another folder"
         )
+    fitted, wanted = _fitting_of(info), None if job.request is None else job.request.described()
+    if fitted != wanted:
+        raise InputError(
+            f"{out}: exists already, fitted with {_said(fitted)}, expected {_said(wanted)}, or "
+            "another folder"
+        )
     missing = [name for name in info["files"] if not (out / name).is_file()]
     if missing:
         raise InputError(f"{out / missing[0]}: missing from a capture; delete it to make it anew")
     if source.get("sha256") != file_digest(job.video):
         raise InputError(f"{out}: exists already, a capture of another video; delete or rename it")
     return True
+
+
+def _fitting_of(info: dict[str, Any]) -> dict[str, Any] | None:
+    """How a capture says that it was fitted, None for MediaPipe's mesh."""
+    if "fitting" in info:
+        return info["fitting"]
+    # Of a head that nothing but its name is known of.
+    tracking = info.get("tracking")
+    name = tracking.get("head") if isinstance(tracking, dict) else None
+    return None if name is None else {"head": name}
+
+
+def _said(fitting: Any) -> str:
+    if not isinstance(fitting, dict):
+        return "no head model" if fitting is None else "something unknown"
+    words = [str(fitting.get("head"))]
+    if fitting.get("sha256"):
+        words.append(f"of SHA-256 {str(fitting['sha256'])[:8]}")
+    if fitting.get("photometric"):
+        words.append("to the pixels")
+    if fitting.get("start", STARTS[0]) != STARTS[0]:
+        words.append(f"from {fitting['start']}")
+    return " ".join(words)
 
 
 def run_job(job: Job, tell: Callable[[float], None]) -> Outcome:
@@ -190,17 +236,21 @@ def run_job(job: Job, tell: Callable[[float], None]) -> Outcome:
     """
     from jaxhead.captures.record import record
 
+    own = {"start": job.start == "deca", "head": job.head is not None, "pixels": job.photometric}
+    stages = [stage for stage in _STAGES if own.get(stage, True)]
+
     def progress(stage: str, done: int, total: int) -> None:
-        if stage in _STAGES:
+        if stage in stages:
             share = min(1.0, done / max(total, 1))
-            tell((_STAGES.index(stage) + share) / len(_STAGES))
+            tell((stages.index(stage) + share) / len(stages))
 
     try:
         if finished(job):
             return Outcome(SKIPPED, "its capture is there")
         record(
-            job.video, job.out, size=job.size, fps=job.fps, assets=job.assets, progress=progress
-        )
+            job.video, job.out, size=job.size, fps=job.fps, assets=job.assets, progress=progress,
+            **record_options(job.request, job.assets),
+        )  # fmt: skip
         info = read_info(pathlib.Path(job.out))
         lost = sum(run["last"] - run["first"] + 1 for run in info["dropped"])
         return Outcome(DONE, f"{info['frames']} frames" + (f", {lost} dropped" if lost else ""))

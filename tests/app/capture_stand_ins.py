@@ -12,6 +12,7 @@ import sys
 import time
 import types
 
+from jaxhead.captures import folder as jobs
 from jaxhead.captures.folder import run_job
 from jaxhead.captures.validate import FORMAT, VERSION, file_digest
 from jaxhead.files.atomic import new_folder
@@ -21,12 +22,15 @@ WORK = f"{__name__}:work"
 
 
 def work(job, tell):
-    """`jaxhead.app.folder.work` with the recorder below."""
+    """`jaxhead.app.folder.work` with the recorder below; a head is not read, only named."""
     sys.modules["jaxhead.captures.record"] = types.SimpleNamespace(record=record)
+    jobs.record_options = lambda request, assets: (
+        {} if request is None else {"fitting": request.described()}
+    )
     return run_job(job, tell)
 
 
-def record(video, out, *, size, fps, assets, progress):
+def record(video, out, *, size, fps, assets, progress, fitting=None):
     with new_folder(out) as folder:
         does = pathlib.Path(video).read_text()
         progress("landmarks", 1, 2)
@@ -38,10 +42,10 @@ def record(video, out, *, size, fps, assets, progress):
             os.kill(os.getpid(), signal.SIGKILL)
         while does == "wait":
             time.sleep(0.05)
-        write_capture(folder, video, size=size, fps=fps)
+        write_capture(folder, video, size=size, fps=fps, fitting=fitting)
 
 
-def write_capture(folder, video, *, size, fps):
+def write_capture(folder, video, *, size, fps, fitting=None):
     """What of a capture is looked at when a folder is done again."""
     (folder / "head.npz").write_text("")
     info = {
@@ -50,4 +54,5 @@ def write_capture(folder, video, *, size, fps):
         "dropped": [{"first": 1, "last": 1, "reason": "no face"}],
         "source": {"name": pathlib.Path(video).name, "sha256": file_digest(video)},
     }  # fmt: skip
+    info |= {} if fitting is None else {"fitting": fitting}
     (folder / "capture.json").write_text(json.dumps(info))

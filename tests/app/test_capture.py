@@ -1,6 +1,7 @@
 """The capture verb around what does the work."""
 
 import json
+import pathlib
 import sys
 import types
 
@@ -56,16 +57,36 @@ def workers(monkeypatch, tmp_path):
 def test_a_head_is_read_before_the_video(workers, monkeypatch, capsys):
     asked = []
 
-    def record(video, out, *, fittable, photometric, **options):
-        asked.append((fittable, photometric))
+    def record(video, out, *, fittable, photometric, fitting, **options):
+        asked.append((fittable, photometric, fitting["start"], "regressor" in options))
         raise InputError("stopped here")
 
     monkeypatch.setattr(sys.modules["jaxhead.captures.record"], "record", record)
     monkeypatch.setattr("jaxhead.captures.fitting.sources.read_head", lambda spec: spec)
     monkeypatch.setattr("jaxhead.captures.fitting.sources.fittable_of", lambda head: ("fit", head))
+    pathlib.Path("head.npz").write_bytes(b"a head")
     argv = ["capture", "v.mp4", "--out", "c", "--head", "npz:head.npz", "--photometric"]
     assert main(argv) == 1
-    assert asked == [(("fit", "npz:head.npz"), True)]
+    assert asked == [(("fit", "npz:head.npz"), True, "landmarks", False)]
+
+
+def test_deca_starts_flame_alone_and_only_with_its_checkpoint(
+    workers, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / "f.pkl").write_bytes(b"a head")
+    monkeypatch.setattr("jaxhead.captures.fitting.sources.read_head", lambda spec: spec)
+    for name, words in (("small", "f.pkl: head 'small': DECA's"), ("flame", "deca_model.tar in")):
+        head = types.SimpleNamespace(name=name)
+        body = types.SimpleNamespace(parents=(-1, 0, 1, 1, 1))
+        fittable = types.SimpleNamespace(head=head, body=body)
+        monkeypatch.setattr(
+            "jaxhead.captures.fitting.sources.fittable_of", lambda _, found=fittable: found
+        )
+        argv = ["capture", "v.mp4", "--out", "c", "--head", "flame:f.pkl", "--start", "deca"]
+        assert main([*argv, "--assets", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    assert not workers and not (tmp_path / "c").exists()
 
 
 def test_capture_passes_its_flags_and_counts_each_stage(workers, capsys):

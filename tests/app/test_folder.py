@@ -1,5 +1,6 @@
 """A folder of videos, with a stand-in for the recorder: who is done, who failed, who dies."""
 
+import json
 import os
 import pathlib
 import signal
@@ -14,6 +15,7 @@ from jaxhead.app import folder as verb
 from jaxhead.app import ray_workers
 from jaxhead.app.main import main
 from jaxhead.app.progress import Videos
+from jaxhead.captures.fitting.request import FitRequest
 from jaxhead.captures.folder import Outcome
 from jaxhead.files.atomic import process_exists
 from jaxhead.files.errors import InputError
@@ -106,6 +108,42 @@ def test_a_folder_in_use_is_refused(videos, capsys):
     with RunLock("c"):
         assert main(["capture", "v", "--out", "c"]) == 1
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_head_of_a_folder_is_fitted_to_each_video(videos, monkeypatch, capfd):
+    for name in ("b.mp4", "c.mp4", "d.mp4"):
+        (videos / name).unlink()
+    pathlib.Path("head.npz").write_bytes(b"a head")
+    checked = []
+    monkeypatch.setattr(verb, "check_request", lambda *asked: checked.append(asked))
+    argv = ["capture", "v", "--out", "c", "--jobs", "1", "--head", "npz:head.npz", "--photometric"]
+    assert main(argv) == 0
+    assert capfd.readouterr().out.endswith("3 done, 0 skipped, 0 failed\n")
+    asked = FitRequest(head="npz:head.npz", photometric=True)
+    assert checked == [(asked, None)]
+    for name in ("a.mov", "a.mp4", "e"):
+        info = json.loads((pathlib.Path("c") / name / "capture.json").read_text())
+        assert info["fitting"] == asked.described()
+    assert main(argv) == 0
+    assert capfd.readouterr().out.endswith("0 done, 3 skipped, 0 failed\n")
+    before = {path: path.stat().st_mtime_ns for path in pathlib.Path("c").rglob("*")}
+    pathlib.Path("head.npz").write_bytes(b"another head")
+    assert main(argv) == 1
+    out = capfd.readouterr().out
+    assert out.endswith("0 done, 0 skipped, 3 failed\n")
+    assert "c/e: exists already, fitted with npz of SHA-256" in out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_head_that_cannot_be_fitted_is_said_once(videos, capsys):
+    for words, argv in (
+        ("no.pkl", ["--head", "flame:no.pkl"]),
+        ("nothing to fit", ["--head", "mediapipe:face.task"]),
+        ("no.npz", ["--head", "npz:no.npz", "--start", "deca"]),
+    ):
+        assert main(["capture", "v", "--out", "c", *argv]) == 1
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1 and not pathlib.Path("c").exists()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def test_help_is_quick_and_loads_nothing_heavy(tmp_path):
         (["render", "r", "--out", "o.mp4", "--view", "1,2", "--orbit", "3"], ["contradict"]),
         (["capture", "v.mp4"], ["--out"]),
         (["capture", "v.mp4", "--out", "c", "--photometric"], ["--photometric", "--head"]),
-        (["capture", ".", "--out", "c", "--head", "npz:h.npz"], ["--head fits one video"]),
+        (["capture", "v.mp4", "--out", "c", "--start", "deca"], ["--start", "--head"]),
+        (["capture", "s", "--from", "insta", "--out", "c", "--start", "deca"], ["--start"]),
         (["synthesize", "--out", "c", "--frames", "-3"], ["--frames", "-3"]),
     ],
 )

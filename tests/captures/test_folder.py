@@ -4,6 +4,7 @@ import pathlib
 import pytest
 from app.capture_stand_ins import write_capture
 
+from jaxhead.captures.fitting.request import FitRequest
 from jaxhead.captures.folder import Job, capture_names, find_videos, finished, plan
 from jaxhead.files.errors import InputError
 
@@ -96,13 +97,42 @@ def test_other_settings_are_not_taken_for_done(made, other):
         finished(job(made, **other))
 
 
+def test_another_head_is_not_taken_for_done(made):
+    (made / "head.npz").write_bytes(b"a head")
+    asked = {"head": f"npz:{made}/head.npz", "photometric": True}
+    with pytest.raises(InputError, match="fitted with no head model, expected npz of SHA-256 .*to"):
+        finished(job(made, **asked))
+    fitting = job(made, **asked).request.described()
+    write_capture(made / "out", made / "a.mp4", size=64, fps=25.0, fitting=fitting)
+    assert finished(job(made, **asked))
+    (made / "moved.npz").write_bytes(b"a head")
+    assert finished(job(made, **asked | {"head": f"npz:{made}/moved.npz"}))
+    for change in ({"photometric": False}, {"start": "deca"}, {"head": f"npz:{made}/a.mp4"},
+                   {"head": f"flame:{made}/head.npz"}):  # fmt: skip
+        with pytest.raises(InputError, match="exists already, fitted with npz of SHA-256 .* expec"):
+            finished(job(made, **asked | change))
+    with pytest.raises(InputError, match="to the pixels, expected no head model"):
+        finished(job(made))
+    with pytest.raises(InputError, match=r"none\.npz: cannot be read"):
+        finished(job(made, head=f"npz:{made}/none.npz"))
+
+
+def test_a_capture_that_says_no_more_than_its_heads_name_is_another(made):
+    path = made / "out/capture.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tracking": {"head": "flame"}}))
+    with pytest.raises(InputError, match="fitted with flame, expected no head model"):
+        finished(job(made))
+
+
 def test_a_plan_begins_with_what_seems_to_be_there(made):
     (made / "0.mp4").write_text("0")
     captures = made / "captures"
     captures.mkdir()
     (made / "out").rename(captures / "a")
-    jobs = plan(made, captures, size=64, fps=25.0)
-    assert [one.name for one in jobs] == ["a", "0"]
+    request = FitRequest(head="flame:f.pkl", start="deca")
+    jobs = plan(made, captures, size=64, fps=25.0, request=request)
+    assert [one.name for one in jobs] == ["a", "0"] and jobs[0].request == request
+    assert plan(made, captures, size=64, fps=25.0)[0].request is None
     assert jobs[1].out == str(captures / "0") and jobs[1].video == str(made / "0.mp4")
 
 
