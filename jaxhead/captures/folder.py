@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxhead.captures.fitting.request import STARTS, FitRequest, record_options
+from jaxhead.captures.fitting.request import FitRequest, record_options
 from jaxhead.captures.validate import file_digest, read_info
 from jaxhead.files.errors import InputError
 
@@ -222,7 +222,7 @@ def _said(fitting: Any) -> str:
         words.append(f"of SHA-256 {str(fitting['sha256'])[:8]}")
     if fitting.get("photometric"):
         words.append("to the pixels")
-    if fitting.get("start", STARTS[0]) != STARTS[0]:
+    if fitting.get("start"):
         words.append(f"from {fitting['start']}")
     return " ".join(words)
 

@@ -111,7 +111,7 @@ def test_another_head_is_not_taken_for_done(made):
                    {"head": f"flame:{made}/head.npz"}):  # fmt: skip
         with pytest.raises(InputError, match="exists already, fitted with npz of SHA-256 .* expec"):
             finished(job(made, **asked | change))
-    with pytest.raises(InputError, match="to the pixels, expected no head model"):
+    with pytest.raises(InputError, match="to the pixels from landmarks, expected no head model"):
         finished(job(made))
     with pytest.raises(InputError, match=r"none\.npz: cannot be read"):
         finished(job(made, head=f"npz:{made}/none.npz"))
