@@ -93,7 +93,7 @@ def record(
     """
     if not 64 <= size <= 2048:
         raise InputError(f"size {size}: expected 64 to 2048 pixels")
-    if regressor is not None and fittable is not None:
+    if regressor is not None:
         require_flame(fittable)
     tell = progress or (lambda stage, done, total: None)
     info = probe(video)

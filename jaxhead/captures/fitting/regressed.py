@@ -56,12 +56,14 @@ class Codes(NamedTuple):
     jaw: np.ndarray
 
 
-def require_flame(fittable: Fittable) -> None:
+def require_flame(fittable: Fittable | None) -> None:
     """Refuses a head whose coefficients are not FLAME's.
 
     Raises:
-      InputError: another head.
+      InputError: another head, or none.
     """
+    if fittable is None:
+        raise InputError("DECA's codes start the fit of FLAME, and no head is fitted")
     if fittable.head.name != "flame" or fittable.body.parents != _FLAME_TREE:
         raise InputError(
             f"head {fittable.head.name!r}: DECA's codes are of FLAME, expected flame:PATH to start "
@@ -103,11 +105,12 @@ def face_crop(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
     top, left = np.maximum(np.floor([rows[0], columns[0]]).astype(int) - 1, 0)
     bottom, right = np.maximum(np.ceil([rows[-1], columns[-1]]).astype(int) + 2, 0)
     seen = frame[top:bottom, left:right]
+    if not seen.size:
+        return np.zeros_like(picture)
+    places = [grid[0] - top, grid[1] - left]
     for channel in range(3):
-        picture[..., channel] = 0.0 if not seen[..., channel].size else map_coordinates(
-            seen[..., channel].astype(np.float32) / 255, [grid[0] - top, grid[1] - left],
-            order=1, mode="grid-constant", cval=0.0,
-        )  # fmt: skip
+        shown = seen[..., channel].astype(np.float32) / 255
+        picture[..., channel] = map_coordinates(shown, places, order=1, mode="grid-constant")
     return picture
 
 

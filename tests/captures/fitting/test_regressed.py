@@ -193,6 +193,8 @@ def test_other_heads_and_other_checkpoints_are_refused(tmp_path):
         with pytest.raises(InputError, match="DECA's codes are of FLAME, expected flame:PATH"):
             regressed.require_flame(other)
     regressed.require_flame(flame())
+    with pytest.raises(InputError, match="no head is fitted"):
+        regressed.require_flame(None)
     with pytest.raises(InputError, match=r"deca_model\.tar") as error:
         regressed.read_regressor(tmp_path)
     assert "\n" not in str(error.value)
