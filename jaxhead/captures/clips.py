@@ -5,8 +5,9 @@ A record is an uncompressed .npz archive. T frames, S samples of sound; shapes a
     frames, masks            (bytes,) uint8: the capture's PNG files one after the other, unchanged
     frames_end, masks_end    (T,) int64: where each of them ends
     K                        (3, 3) float32
+    sway_box                 (2, 2) float32
     head_to_camera (T, 4, 4), expression (T, E), vertices (T, V, 3), landmarks (T, L, 2),
-    torso_motion (T, 2, 3) float32; torso_measured (T,) bool; status (T,) uint8
+    torso_motion (T, 2, 3), sway (T, G, G, 2) float32; torso_measured (T,) bool; status (T,) uint8
     sound                    (S,) int16: of the frames and of a margin before and behind them,
                              silence where there is none
     capture, first           () int32: number of the capture, and the first frame's number in it
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.captures.sheet import NODES
 from jaxhead.files.arrays import pack_npz, unpack_npz
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import decode_image
@@ -33,9 +35,9 @@ from jaxhead.files.images import decode_image
 PICTURES = ("frames", "masks")
 PER_FRAME = (
     "head_to_camera", "expression", "vertices", "landmarks", "torso_motion", "torso_measured",
-    "status",
+    "status", "sway",
 )  # fmt: skip
-PER_CLIP = ("K", "capture", "first")
+PER_CLIP = ("K", "sway_box", "capture", "first")
 FIELDS = (*PICTURES, *PER_FRAME, *PER_CLIP, "sound")
 # Far above what clips need, and far below what a machine has.
 MAX_RECORD = 1 << 30
@@ -52,7 +54,7 @@ class Layout:
       audio_rate: samples of sound per second.
       margin: seconds of sound before the first frame and behind the last.
       masks: whether the masks are there.
-      counts: {"expression": E, "vertices": V, "landmarks": L}.
+      counts: {"expression": E, "vertices": V, "landmarks": L, "sway": G}.
     """
 
     frames: int
@@ -89,6 +91,8 @@ def layout_of(capture: Capture, *, frames: int, margin: float, masks: bool) -> L
             "expression": capture.expression.shape[1],
             "vertices": capture.vertices.shape[1],
             "landmarks": capture.landmarks.shape[1],
+            # A lattice that stands still is one of any size: it fits those of other captures.
+            "sway": capture.sway.shape[1] if capture.sway.any() else NODES,
         },
     )
 
@@ -129,7 +133,10 @@ def pack_clip(
         arrays[name] = np.frombuffer(b"".join(files), np.uint8)
         arrays[f"{name}_end"] = np.cumsum([len(file) for file in files], dtype=np.int64)
     arrays["sound"] = _sound_of(sound, first, layout)
-    arrays |= {"K": capture.K, "capture": np.int32(number), "first": np.int32(first)}
+    if not arrays["sway"].any():
+        arrays["sway"] = np.zeros(_shape("sway", layout)[0], np.float32)
+    arrays |= {"K": capture.K, "sway_box": capture.sway_box}
+    arrays |= {"capture": np.int32(number), "first": np.int32(first)}
     return pack_npz(arrays)
 
 
@@ -222,6 +229,8 @@ def _shape(field: str, layout: Layout) -> tuple[tuple[int, ...], Any]:
         "torso_motion": ((T, 2, 3), np.float32),
         "torso_measured": ((T,), np.bool_),
         "status": ((T,), np.uint8),
+        "sway": ((T, counts["sway"], counts["sway"], 2), np.float32),
+        "sway_box": ((2, 2), np.float32),
         "K": ((3, 3), np.float32),
         "capture": ((), np.int32),
         "first": ((), np.int32),

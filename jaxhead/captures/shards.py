@@ -1,6 +1,6 @@
 """A corpus as shards: clips of many captures in a few large ArrayRecord files, read in any order.
 
-    index.json                     format "jaxhead-clips", version 1: the layout of the clips, the
+    index.json                     format "jaxhead-clips", version 2: the layout of the clips, the
                                    captures by number (name, digest, clips), the shards by name
                                    (records, bytes)
     clips-00000.array_record ...   one record per clip, see `captures.clips`
@@ -25,7 +25,7 @@ from jaxhead.captures.validate import read_document
 from jaxhead.files.atomic import new_folder, write_json
 from jaxhead.files.errors import InputError
 
-FORMAT, VERSION = "jaxhead-clips", 1
+FORMAT, VERSION = "jaxhead-clips", 2
 SPLITS = ("train", "test", "all")
 _NAME = re.compile(r"clips-\d{5}\.array_record")
 INSTALL = "pip install 'jaxhead[corpora]'"
@@ -225,6 +225,6 @@ def _layout(given: dict[str, Any]) -> Layout:
         raise ValueError(f"layout {given}")
     if layout.frames * layout.size[0] * layout.size[1] * 3 > MAX_RECORD:
         raise ValueError(f"{layout.frames} pictures of {layout.size}")
-    if set(layout.counts) != {"expression", "vertices", "landmarks"}:
+    if set(layout.counts) != {"expression", "vertices", "landmarks", "sway"}:
         raise ValueError(f"counts {layout.counts}")
     return layout

@@ -23,12 +23,18 @@ def small_head() -> HeadModel:
     )
 
 
-def small_capture(path, *, frames=20, size=16, subject=0, dropped=(), sound=True, fps=25.0):
-    """Writes a capture: frame t of subject s has pixels t and s, landmarks t, sound t / 100."""
+def small_capture(path, *, frames=20, size=16, subject=0, dropped=(), sound=True, fps=25.0, sway=0):
+    """Writes a capture: frame t of subject s has pixels t and s, landmarks t, sound t / 100;
+    with `sway` nodes per side, sway t / 1000 in x and -s / 1000 in y."""
     count = np.arange(frames, dtype=np.float32)
     status = np.zeros(frames, np.uint8)
     status[list(dropped)] = 2
     per_frame = round(16000 / fps)
+    swaying = {}
+    if sway:
+        shifts = np.zeros((frames, sway, sway, 2))
+        shifts[..., 0], shifts[..., 1] = count[:, None, None] / 1000, -subject / 1000
+        swaying = {"sway": shifts, "sway_box": (1 + subject) * np.array([[-1, -2], [1, 2]])}
     with CaptureWriter(path, size=(size, size), fps=fps) as writer:
         for index in range(frames):
             picture = np.full((size, size, 3), (index, subject, 0), np.uint8)
@@ -43,6 +49,7 @@ def small_capture(path, *, frames=20, size=16, subject=0, dropped=(), sound=True
                 "torso_motion": np.tile(np.eye(2, 3), (frames, 1, 1)),
                 "torso_measured": np.ones(frames, bool),
                 "status": status,
+                **swaying,
             },
             head=small_head(),
             background=np.zeros((size, size, 3), np.uint8),

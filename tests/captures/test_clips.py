@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jaxhead.captures.clips import clip_starts, layout_of, pack_clip, unpack_clip
 from jaxhead.captures.format import load_capture
+from jaxhead.captures.sheet import NODES
 from jaxhead.files.arrays import pack_npz, unpack_npz
 from jaxhead.files.errors import InputError
 
@@ -14,7 +15,7 @@ FRAMES = 6
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory):
-    return load_capture(small_capture(tmp_path_factory.mktemp("clips") / "c", subject=3))
+    return load_capture(small_capture(tmp_path_factory.mktemp("clips") / "c", subject=3, sway=5))
 
 
 def layout(capture, **other):
@@ -42,8 +43,11 @@ def test_a_clip_is_what_the_capture_has(capture):
         np.testing.assert_array_equal(clip["frames"][place], capture.frame(frame))
         np.testing.assert_array_equal(clip["masks"][place], capture.masks(frame))
     for name in ("head_to_camera", "expression", "vertices", "landmarks", "torso_motion",
-                 "torso_measured", "status"):  # fmt: skip
+                 "torso_measured", "status", "sway"):  # fmt: skip
         np.testing.assert_array_equal(clip[name], getattr(capture, name)[4 : 4 + FRAMES])
+        assert clip[name].dtype == getattr(capture, name).dtype
+    assert clip["sway"].any()
+    np.testing.assert_array_equal(clip["sway_box"], capture.sway_box)
     np.testing.assert_array_equal(clip["K"], capture.K)
     assert clip["capture"] == 7 and clip["first"] == 4
     np.testing.assert_allclose(clip["sound"], capture.audio()[2560 - 1600 : 6400 + 1600])
@@ -55,7 +59,9 @@ def test_a_part_is_a_part_of_everything(capture, offset, frames):
     part = unpack_clip(record(capture), "r", layout(capture), offset=offset, frames=frames)
     inside = slice(offset, offset + frames)
     np.testing.assert_array_equal(part["frames"], whole["frames"][inside])
-    np.testing.assert_array_equal(part["landmarks"], whole["landmarks"][inside])
+    for name in ("landmarks", "sway"):
+        np.testing.assert_array_equal(part[name], whole[name][inside])
+    np.testing.assert_array_equal(part["sway_box"], whole["sway_box"])
     assert part["first"] == 4 + offset
     begin = offset * 640
     np.testing.assert_array_equal(part["sound"], whole["sound"][begin :][: frames * 640 + 3200])
@@ -83,6 +89,15 @@ def test_without_sound_and_masks(tmp_path):
         unpack_clip(record(capture, masks=False), "r", layout(capture))
 
 
+def test_what_stands_still_is_zeros_as_wide_as_what_sways(tmp_path):
+    capture = load_capture(small_capture(tmp_path / "c"))
+    given = layout(capture)
+    assert given.counts["sway"] == NODES and capture.sway.shape[1] == 2
+    clip = unpack_clip(record(capture), "r", given, fields=("sway", "sway_box"), frames=2)
+    np.testing.assert_array_equal(clip["sway"], np.zeros((2, NODES, NODES, 2), np.float32))
+    np.testing.assert_array_equal(clip["sway_box"], capture.sway_box)
+
+
 def test_equal_clips_are_equal_bytes(capture):
     assert record(capture) == record(capture)
 
@@ -95,6 +110,8 @@ def test_equal_clips_are_equal_bytes(capture):
         (lambda a: a | {"frames": a["frames"][:-1]}, "frames: the ends"),
         (lambda a: a | {"masks": 0 * a["masks"]}, "masks: not a PNG"),
         (lambda a: a | {"vertices": a["vertices"][:, :1]}, "vertices is float32"),
+        (lambda a: a | {"sway": a["sway"][:, 1:]}, r"sway is float32\[6, 4, 5, 2\], expected"),
+        (lambda a: {k: v for k, v in a.items() if k != "sway"}, "holds no sway"),
         (lambda a: a | {"sound": a["sound"].astype(np.float64)}, "sound is float64"),
         (lambda a: {k: v for k, v in a.items() if k != "K"}, "holds no K"),
     ],

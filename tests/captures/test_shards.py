@@ -51,6 +51,11 @@ def test_captures_that_do_not_fit_leave_nothing(captures, tmp_path):
     with pytest.raises(InputError, match="no run of 17 train frames in 2 captures"):
         write_shards(captures, tmp_path / "s", frames=17)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    swaying = [small_capture(tmp_path / f"sway{nodes}", sway=nodes, subject=1) for nodes in (5, 17)]
+    with pytest.raises(InputError, match=r"sway5: counts .*'sway': 5}, the first capture has"):
+        write_shards([captures[0], swaying[0]], tmp_path / "s", frames=4)
+    mixed = write_shards([captures[0], swaying[1]], tmp_path / "mixed", frames=4)
+    assert mixed.layout.counts["sway"] == 17
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "kept").write_text("")
     with pytest.raises(InputError, match="exists already"):
@@ -76,7 +81,8 @@ def test_without_array_record_one_line_says_what_to_install(captures, tmp_path, 
     ("change", "words"),
     [
         (lambda i: i | {"format": "other"}, "format is not"),
-        (lambda i: i | {"version": 2}, "version 2, this program reads 1"),
+        (lambda i: i | {"version": 1}, "version 1, this program reads 2"),
+        (lambda i: i | {"version": 3}, "version 3, this program reads 2"),
         (lambda i: i | {"shards": {}}, "names no shards"),
         (lambda i: i | {"shards": {"../clips-00000.array_record": {"records": 1, "bytes": 1}}},
          "is no shard"),
@@ -84,13 +90,15 @@ def test_without_array_record_one_line_says_what_to_install(captures, tmp_path, 
          "missing or cut off"),
         (lambda i: i | {"layout": i["layout"] | {"fps": "x"}}, "malformed"),
         (lambda i: i | {"layout": i["layout"] | {"size": [999999, 999999]}}, "malformed"),
+        (lambda i: i | {"layout": i["layout"] | {"counts": {"expression": 2, "vertices": 4,
+         "landmarks": 6}}}, "malformed"),
         (lambda i: i | {"captures": 3}, "malformed"),
     ],
 )
 def test_a_bad_index_is_refused(tmp_path, change, words):
     layout = {"frames": 4, "fps": 25.0, "size": [16, 16], "audio_rate": 16000, "margin": 0.5,
-              "masks": True, "counts": {"expression": 2, "vertices": 4, "landmarks": 6}}
-    good = {"format": shards.FORMAT, "version": 1, "layout": layout, "captures": [],
+              "masks": True, "counts": {"expression": 2, "vertices": 4, "landmarks": 6, "sway": 17}}
+    good = {"format": shards.FORMAT, "version": 2, "layout": layout, "captures": [],
             "shards": {"clips-00000.array_record": {"records": 1, "bytes": 0}}}
     (tmp_path / "clips-00000.array_record").write_text("")
     (tmp_path / "index.json").write_text(json.dumps(good))
