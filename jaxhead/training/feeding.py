@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxhead.training.devices import Device, replicate, split
+from jaxhead.training.rotation import Rotation
 from jaxhead.training.system import Feed, Stage
 
 Tree = Any
@@ -91,8 +92,11 @@ class Feeding:
         self.arrays: dict[str, Tree] = {}
         self._streams: dict[str, _Stream] = {}
         self._positions = dict(positions)
+        self._rotations: dict[str, Rotation] = {}
         for name, feed in self._feeds.items():
-            if feed.refresh is None:
+            if feed.pool is not None and devices is not None:
+                self._rotations[name] = Rotation(feed.pool, devices)
+            if feed.refresh is None or name in self._rotations:
                 self._place(name, feed.arrays)
         self.refresh(step)
 
@@ -102,6 +106,8 @@ class Feeding:
             if feed.next is not None and name not in self._streams:
                 position = self._positions.get(name, feed.start)
                 self._streams[name] = _Stream(feed, position, 2 * self._length)
+        for rotation in self._rotations.values():
+            rotation.open()
 
     def _place(self, name: str, tree: Tree) -> None:
         """Copy to the devices what is not there yet, leaf by leaf."""
@@ -128,9 +134,13 @@ class Feeding:
             if feed.refresh is None:
                 continue
             due = step // feed.refresh_every * feed.refresh_every if feed.refresh_every else 0
-            if self._refreshed.get(name) != due:
+            if self._refreshed.get(name) == due:
+                continue
+            if name in self._rotations:
+                self.arrays[name] = self._rotations[name].bring(self.arrays[name], due)
+            else:
                 self._place(name, feed.refresh(self._host.get(name, feed.arrays), due))
-                self._refreshed[name] = due
+            self._refreshed[name] = due
 
     def periods(self) -> list[int]:
         """Steps between refreshes, of the feeds that have any."""
@@ -182,5 +192,5 @@ class Feeding:
 
     def close(self) -> None:
         """End the threads."""
-        for stream in self._streams.values():
-            stream.close()
+        for made in (*self._streams.values(), *self._rotations.values()):
+            made.close()

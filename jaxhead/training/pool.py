@@ -7,7 +7,7 @@ of the step alone, so that a resumed run sees what an uninterrupted one would ha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def resident(step: int, *, slots: int, count: int, rotate_every: int) -> np.ndar
 
 @dataclasses.dataclass(eq=False)
 class FramePool:
-    """The host's side of a pool, whose `refresh` is that of a feed.
+    """The host's side of a pool, whose `refresh` is that of a feed and which is the feed's `pool`.
 
     Attributes:
       frames: (n,) ids of the frames that train.
@@ -84,18 +84,57 @@ class FramePool:
 
     def refresh(self, arrays: dict[str, Any], step: int) -> dict[str, Any]:
         """The pool's arrays at `step`, from its last ones or the empty ones."""
-        wanted = resident(
-            step, slots=self.slots, count=len(self.frames), rotate_every=self.rotate_every
-        )
+        wanted = self._resident(step)
         held = self.held if arrays["count"] > 0 else np.full_like(self.held, -1)
-        changed = np.flatnonzero((wanted >= 0) & (wanted != held))
-        if len(changed) == 0:
-            return arrays
         copied: dict[str, np.ndarray] = {}
-        for slot in changed:
-            frame = int(self.order[wanted[slot]])
-            for name, value in {**self.read(frame), "ids": frame}.items():
+        for slot, values in self._read(held, wanted):
+            for name, value in values.items():
                 # What the steps before still read is not written into.
-                copied.setdefault(name, arrays[name].copy())[slot] = value
+                if name not in copied:
+                    copied[name] = arrays[name].copy()
+                copied[name][slot] = value
+        if not copied:
+            return arrays
         self.held = wanted
         return arrays | copied | {"count": np.int32(np.sum(wanted >= 0))}
+
+    def changes(
+        self, former: int | None, step: int
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """What the refresh at `step` changes: slots and what they then hold, frame by frame.
+
+        A pure function, which any thread may call.
+
+        Args:
+          former: step of the refresh before, None where nothing is resident.
+          step: of the refresh.
+        """
+        held = np.full(self.slots, -1) if former is None else self._resident(former)
+        return self._read(held, self._resident(step))
+
+    def next_change(self, step: int) -> int | None:
+        """Step of the first refresh behind that at `step` which changes anything, None for never.
+        """
+        held, period = self._resident(step), max(self.rotate_every, REFRESH_EVERY)
+        # The frames of a change repeat themselves where several rotations fall between two
+        # refreshes and add up to the whole clip; then nothing is found, and nothing changes.
+        for later in range(step + REFRESH_EVERY, step + period + REFRESH_EVERY + 1, REFRESH_EVERY):
+            if np.any(self._resident(later) != held):
+                return later
+        return None
+
+    def count(self, step: int) -> int:
+        """Frames that are resident at a refresh."""
+        return int(np.sum(self._resident(step) >= 0))
+
+    def _resident(self, step: int) -> np.ndarray:
+        return resident(
+            step, slots=self.slots, count=len(self.frames), rotate_every=self.rotate_every
+        )
+
+    def _read(
+        self, held: np.ndarray, wanted: np.ndarray
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        for slot in np.flatnonzero((wanted >= 0) & (wanted != held)).tolist():
+            frame = int(self.order[wanted[slot]])
+            yield slot, {**self.read(frame), "ids": np.array(frame, np.int32)}

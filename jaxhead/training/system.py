@@ -23,6 +23,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxhead.training.pool import FramePool
+
 AXIS_NAME = "batch"
 """Name of the device axis, for the rare loss or refresh that pools over devices itself."""
 
@@ -137,6 +139,9 @@ class Feed:
         step alone. It must not write into what it got: leaves that are the same objects as before
         are not copied to the devices again.
       refresh_every: see above, in steps.
+      pool: optional, the pool of frames whose arrays are among `arrays` (then a mapping) and whose
+        `refresh` and period the above are. On devices only the frames that change are then copied,
+        read ahead by a thread (`training/rotation.py`); whoever wants whole arrays calls `refresh`.
     """
 
     batch: int
@@ -146,6 +151,7 @@ class Feed:
     next: Callable[[Any], tuple[Tree, Any]] | None = None
     refresh: Callable[[Tree, int], Tree] | None = None
     refresh_every: int = 0
+    pool: FramePool | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,4 +132,5 @@ def make_feed(
         arrays=arrays,
         refresh=pool.refresh,
         refresh_every=REFRESH_EVERY,
+        pool=pool,
     )

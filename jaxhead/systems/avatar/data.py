@@ -29,7 +29,7 @@ from jaxhead.systems.avatar.inputs import (
 )
 from jaxhead.systems.avatar.parsed import DEPTHLESS, MOUTH, where_classes
 from jaxhead.systems.avatar.surface import GeometryCache
-from jaxhead.training.pool import REFRESH_EVERY, frame_order, resident
+from jaxhead.training.pool import REFRESH_EVERY, FramePool
 from jaxhead.training.system import Feed, Shard
 
 FOCUSED = ("lips", "eyes")
@@ -41,7 +41,7 @@ _RIM = 1.5
 
 @dataclasses.dataclass(eq=False)
 class PoolFiller:
-    """Host side of the pool: `refresh` of the feed.
+    """Host side of the pool: what it holds of a frame, and `pool`, which the feed refreshes.
 
     layers: frame -> picture (H, W), by the names of `LAYERS`.
     """
@@ -52,12 +52,12 @@ class PoolFiller:
     slots: int
     rotate_every: int
     layers: Mapping[str, Callable[[int], np.ndarray]] = dataclasses.field(default_factory=dict)
-    held: np.ndarray = dataclasses.field(init=False)
-    order: np.ndarray = dataclasses.field(init=False)
+    pool: FramePool = dataclasses.field(init=False)
 
     def __post_init__(self):
-        self.held = np.full(self.slots, -1, np.int32)
-        self.order = frame_order(len(self.train))
+        self.pool = FramePool(
+            frames=self.train, slots=self.slots, rotate_every=self.rotate_every, read=self.read
+        )
 
     def empty(self) -> dict[str, np.ndarray]:
         """The pool's arrays before anything is resident."""
@@ -76,25 +76,20 @@ class PoolFiller:
 
     def refresh(self, arrays: dict[str, Any], step: int) -> dict[str, Any]:
         """The pool's arrays at `step`, from its last ones or the empty ones; waits for geometry."""
-        wanted = resident(
-            step, slots=self.slots, count=len(self.train), rotate_every=self.rotate_every
-        )
-        held = self.held if arrays["count"] > 0 else np.full_like(self.held, -1)
-        changed = np.flatnonzero((wanted >= 0) & (wanted != held))
-        if len(changed) == 0:
-            return arrays
-        names = ["frames", "masks", "geometry", "boxes", "ids", *self.layers]
-        arrays = arrays | {name: arrays[name].copy() for name in names}
-        for slot in changed:
-            frame = int(self.train[self.order[wanted[slot]]])
-            arrays["frames"][slot] = self.capture.frame(frame)
-            arrays["masks"][slot], arrays["boxes"][slot] = region_masks(self.capture.masks(frame))
-            arrays["geometry"][slot] = self.geometry.get(frame)
-            arrays["ids"][slot] = frame
-            for name, layer in self.layers.items():
-                arrays[name][slot] = layer(frame)
-        self.held = wanted
-        return arrays | {"count": np.int32(np.sum(wanted >= 0))}
+        return self.pool.refresh(arrays, step)
+
+    def read(self, frame: int) -> dict[str, np.ndarray]:
+        """What the pool holds of a frame, in the dtypes of `empty`; waits for its geometry."""
+        masks, box = region_masks(self.capture.masks(frame))
+        found = {
+            "frames": self.capture.frame(frame),
+            "masks": masks,
+            "geometry": self.geometry.get(frame),
+            "boxes": np.asarray(box, np.float32),
+        }
+        return found | {
+            name: np.asarray(layer(frame), LAYERS[name]) for name, layer in self.layers.items()
+        }
 
 
 def focus_boxes(
@@ -269,4 +264,5 @@ def make_feed(
         arrays=arrays,
         refresh=filler.refresh,
         refresh_every=REFRESH_EVERY,
+        pool=filler.pool,
     )
