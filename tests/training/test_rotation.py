@@ -1,15 +1,26 @@
 """Pools on the devices: what the step says, read ahead, in place, and nothing more than that."""
 
+import dataclasses
+import os
+import pathlib
+import signal
+import sys
 import threading
 
 import jax
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import toy_recipes
+
 from jaxhead.files.errors import InputError
+from jaxhead.training import checkpoints
 from jaxhead.training import pool as pool_module
 from jaxhead.training.feeding import Feeding
+from jaxhead.training.loop import LoopConfig, checkpoint_folder, train
 from jaxhead.training.pool import REFRESH_EVERY, FramePool
+from jaxhead.training.progress import Progress
 from jaxhead.training.system import Feed, Stage, System
 
 SLOTS, ROTATE = 11, 100
@@ -169,3 +180,52 @@ def test_the_next_change_is_the_first(slots, rotate):
         found = pool.next_change(step)
         later = range(step + REFRESH_EVERY, step + 2000, REFRESH_EVERY)
         assert found == next((s for s in later if list(pool.changes(step, s))), None)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with toy_recipes.compiled_once(tmp_path_factory.mktemp("cache")):
+        yield
+
+
+def rotating(pooled):
+    """A toy recipe whose points are those of a pool; with whole arrays where it is not `pooled`."""
+    pool = FramePool(
+        frames=np.arange(24, dtype=np.int32), slots=9, rotate_every=10,
+        read=lambda index: {"x": toy_recipes.POINTS[index]},
+    )  # fmt: skip
+    stage = toy_recipes.fit(steps=60)
+    feed = dataclasses.replace(
+        stage.feeds["points"], arrays=pool.empty(), refresh=pool.refresh, refresh_every=5,
+        pool=pool if pooled else None,
+    )  # fmt: skip
+    return dataclasses.replace(stage, feeds={**stage.feeds, "points": feed})
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_training_is_bit_equal_interrupted_or_not_and_with_whole_arrays(
+    tmp_path, monkeypatch, cache, devices
+):
+    monkeypatch.setattr(pool_module, "REFRESH_EVERY", 5)
+    def end(stage, step, variables, folder):
+        if step in (12, 24):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop = LoopConfig(steps_per_dispatch=4, save_every_seconds=0, sample_every=12)
+    options = {"loop": loop, "progress": Progress(quiet=True),
+               "devices": jax.local_devices()[:devices]}  # fmt: skip
+    train([rotating(True)], tmp_path / "once", steps=33, **options)
+    train([rotating(False)], tmp_path / "whole", steps=33, **options)
+    ended = [
+        train([rotating(True)], tmp_path / "parts", on_sample=end, **more, **options).step
+        for more in ({"steps": 33}, {}, {})
+    ]
+    assert ended == [12, 24, 33]
+    found = []
+    for name in ("once", "whole", "parts"):
+        folder = checkpoint_folder(tmp_path / name, "fit")
+        found.append(checkpoints.read_checkpoint(folder, 33).state)
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, value in found[0].items():
+            assert other[name].tobytes() == value.tobytes(), name
