@@ -7,7 +7,7 @@ of the step alone, so that a resumed run sees what an uninterrupted one would ha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class FramePool:
       frames: (n,) ids of the frames that train.
       slots: size of the pool, at most n.
       rotate_every: steps between changes of a full pool.
-      read: frame id -> {name: array}, what the device holds of a frame.
+      read: frame id -> {name: array}, what the device holds of a frame; called from any thread.
     """
 
     frames: np.ndarray
@@ -87,8 +87,8 @@ class FramePool:
         wanted = self._resident(step)
         held = self.held if arrays["count"] > 0 else np.full_like(self.held, -1)
         copied: dict[str, np.ndarray] = {}
-        for slot, values in self._read(held, wanted):
-            for name, value in values.items():
+        for slot, frame in self._changes(held, wanted):
+            for name, value in self.values(frame).items():
                 # What the steps before still read is not written into.
                 if name not in copied:
                     copied[name] = arrays[name].copy()
@@ -98,19 +98,19 @@ class FramePool:
         self.held = wanted
         return arrays | copied | {"count": np.int32(np.sum(wanted >= 0))}
 
-    def changes(
-        self, former: int | None, step: int
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """What the refresh at `step` changes: slots and what they then hold, frame by frame.
-
-        A pure function, which any thread may call.
+    def changes(self, former: int | None, step: int) -> list[tuple[int, int]]:
+        """What the refresh at `step` changes: slots, and the frame that each then holds.
 
         Args:
           former: step of the refresh before, None where nothing is resident.
           step: of the refresh.
         """
         held = np.full(self.slots, -1) if former is None else self._resident(former)
-        return self._read(held, self._resident(step))
+        return self._changes(held, self._resident(step))
+
+    def values(self, frame: int) -> dict[str, Any]:
+        """{name: array}: what a slot holds of a frame, "ids" included."""
+        return {**self.read(frame), "ids": np.array(frame, np.int32)}
 
     def next_change(self, step: int) -> int | None:
         """Step of the first refresh behind that at `step` which changes anything, None for never.
@@ -132,9 +132,6 @@ class FramePool:
             step, slots=self.slots, count=len(self.frames), rotate_every=self.rotate_every
         )
 
-    def _read(
-        self, held: np.ndarray, wanted: np.ndarray
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        for slot in np.flatnonzero((wanted >= 0) & (wanted != held)).tolist():
-            frame = int(self.order[wanted[slot]])
-            yield slot, {**self.read(frame), "ids": np.array(frame, np.int32)}
+    def _changes(self, held: np.ndarray, wanted: np.ndarray) -> list[tuple[int, int]]:
+        slots = np.flatnonzero((wanted >= 0) & (wanted != held))
+        return list(zip(slots.tolist(), self.order[wanted[slots]].tolist()))

@@ -1,8 +1,8 @@
 """A pool of frames on the devices: what changes next is read and copied there before its step.
 
 Which frames are resident is a function of the step (`training/pool.py`), so what the next change
-brings is known as soon as the last one is done. A thread reads those frames, a few at a time, and
-copies them to the devices, while the steps before still run. When the step comes, the rows are
+brings is known as soon as the last one is done. Threads read those frames, a few at a time, and
+copy them to the devices, while the steps before still run. When the step comes, the rows are
 written into the pool in place, behind the dispatches that are under way: the host waits for
 nothing. Beyond the pool, host and devices hold the frames of one change, a quarter of the pool at
 most while it rotates.
@@ -11,9 +11,9 @@ most while it rotates.
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -28,8 +28,10 @@ Chunk = dict[str, Any]
 """{"slots": (CHUNK,), name: (CHUNK, ...)}, on the devices with their axis in front."""
 
 CHUNK = 8
-"""Frames that are written at once. One shape, hence one program, however many change; places that
-are left repeat the last frame."""
+"""Frames that are read and written at once. One shape, hence one program, however many change;
+places that are left repeat the last frame. What a frame needs of the device (a volume, a depth) is
+queued behind the dispatches under way: read one by one, each frame would wait for those anew.
+"""
 
 
 class Rotation:
@@ -88,12 +90,15 @@ class Rotation:
     def _chunks(self, former: int | None, step: int) -> Iterator[Chunk]:
         """What the refresh at `step` changes, on the devices."""
         changes = self._pool.changes(former, step)
-        while some := list(itertools.islice(changes, CHUNK)):
-            some += [some[-1]] * (CHUNK - len(some))
-            chunk: Chunk = {"slots": np.array([slot for slot, _ in some], np.int32)}
-            for name in some[0][1]:
-                chunk[name] = np.stack([values[name] for _, values in some])
-            yield jax.block_until_ready(replicate(chunk, self._devices))
+        with ThreadPoolExecutor(CHUNK) as readers:
+            for first in range(0, len(changes), CHUNK):
+                slots, frames = zip(*changes[first : first + CHUNK])
+                values = list(readers.map(self._pool.values, frames))
+                values += [values[-1]] * (CHUNK - len(values))
+                slots += (slots[-1],) * (CHUNK - len(slots))
+                chunk: Chunk = {name: np.stack([v[name] for v in values]) for name in values[0]}
+                chunk["slots"] = np.array(slots, np.int32)
+                yield jax.block_until_ready(replicate(chunk, self._devices))
 
     def _written(
         self, arrays: dict[str, Any], chunks: Iterator[Chunk] | list[Chunk], step: int

@@ -193,6 +193,8 @@ class GeometryCache:
         """The geometry of a frame."""
         with self._arrived:
             while frame in self._order and frame not in self._ready and self._error is None:
+                if self._stop:
+                    break
                 self._arrived.wait()
             if self._error is not None:
                 raise self._error
@@ -201,8 +203,10 @@ class GeometryCache:
         return self._make(frame)
 
     def close(self) -> None:
-        """Stops building and waits for the thread."""
-        self._stop = True
+        """Stops building and waits for the thread; whoever waits for a frame builds it."""
+        with self._arrived:
+            self._stop = True
+            self._arrived.notify_all()
         self._thread.join()
 
     def _make(self, frame: int) -> np.ndarray:
