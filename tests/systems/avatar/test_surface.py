@@ -205,6 +205,8 @@ def test_closing_ends_the_thread_early(small):
     slow = cache(small, kind=Slow)
     slow.close()
     assert len(slow.made) == 1 and not slow._thread.is_alive()
+    late = int(small.capture.train[3])
+    assert late not in slow.made and np.all(slow.get(late) == late)  # nobody waits for ever
 
 
 def test_the_digest_names_all_that_geometry_is_made_from(small):
