@@ -108,6 +108,7 @@ def test_all_reduced_bytes_are_those_of_the_parameters_and_the_loss():
     assert scaling.all_reduce_seconds(8e9, 4, 2e9) == pytest.approx(6.0)
 
 
+@pytest.mark.long
 def test_scaling_measures_a_layout_and_fills_its_tables(monkeypatch):
     from experiments.benchmarks import scaling
 
@@ -120,6 +121,7 @@ def test_scaling_measures_a_layout_and_fills_its_tables(monkeypatch):
     assert "| Ethernet 10 Gb/s | 7.200 | 12.600 |" in text
 
 
+@pytest.mark.long
 def test_pmap_ways_are_measured_and_reported():
     from experiments.benchmarks import pmap
 

@@ -27,6 +27,9 @@ TINY = AdnerfConfig(
 STAGES = {"head": 2, "attention": 4, "torso": 2}
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
     """An uninterrupted run of all stages."""
