@@ -103,6 +103,9 @@ def field_pairs(data: Given) -> list[Pair]:
     color, sigma = (np.random.default_rng(1).random(s, np.float32)
                     for s in ((rays, SAMPLES, 3), (rays, SAMPLES)))  # fmt: skip
 
+    samples = jnp.asarray(color), jnp.asarray(sigma)
+    t_samples = torch.tensor(color), torch.tensor(sigma)
+
     def networks(params, features):
         out = hash_field.density_net(config).columns(
             params["density"], jnp.concatenate([features, j["condition"].T])
@@ -174,8 +177,7 @@ def field_pairs(data: Given) -> list[Pair]:
         )
 
     def t_color():
-        return plain.rendered(torch.tensor(color), torch.tensor(sigma), t["delta"],
-                              torch.ones(rays, 3))  # fmt: skip
+        return plain.rendered(*t_samples, t["delta"], torch.ones(rays, 3))
 
     return [
         Pair(
@@ -197,12 +199,12 @@ def field_pairs(data: Given) -> list[Pair]:
             "networks, forward and gradient", lambda: nets_back(weights, features).T,
             lambda: t_nets_back()[0],
         ),
-        Pair("volume rendering, forward", lambda: integrate(color, sigma), lambda: quiet(t_color)),
+        Pair("volume rendering, forward", lambda: integrate(*samples), lambda: quiet(t_color)),
         Pair(
-            "volume rendering, forward and gradient", lambda: integrate_back(color, sigma)[1],
+            "volume rendering, forward and gradient", lambda: integrate_back(*samples)[1],
             lambda: t_gradient(
                 lambda c, s: (plain.rendered(c, s, t["delta"], torch.ones(rays, 3)) ** 2).sum(),
-                torch.tensor(color), torch.tensor(sigma),
+                *t_samples,
             )[1],
         ),
         Pair("the head field's whole step", lambda: step(params, state)[0], t_step),
