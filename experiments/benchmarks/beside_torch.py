@@ -157,11 +157,11 @@ def field_pairs(data: Given) -> list[Pair]:
 
     encode = jax.jit(lambda tables, x: hash_rows(tables, x, grid))
     encode_back = jax.jit(jax.grad(lambda tables, x: jnp.sum(hash_rows(tables, x, grid) ** 2)))
-    nets = jax.jit(lambda p, f: networks(p, f))
+    nets = jax.jit(networks)
     nets_back = jax.jit(jax.grad(
         lambda p, f: sum(jnp.sum(x**2) for x in networks(p, f)), argnums=1
     ))  # fmt: skip
-    integrate = jax.jit(lambda c, s: shown(c, s))
+    integrate = jax.jit(shown)
     integrate_back = jax.jit(jax.grad(lambda c, s: jnp.sum(shown(c, s) ** 2), argnums=(0, 1)))
     t_table = head.table.detach()
     weights = {k: v for k, v in params.items() if k != "tables"}

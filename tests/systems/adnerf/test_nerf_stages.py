@@ -20,11 +20,10 @@ from jaxhead.systems.adnerf.nerf_config import (
     published,
     small,
 )
-from jaxhead.training.feeding import Feeding
 from jaxhead.training.lowering import export_step
-from jaxhead.training.state import create_state, root_key, stream
-from jaxhead.training.stepping import Stepper
+from jaxhead.training.state import create_state
 from jaxhead.training.system import Shard
+from tests.several_devices import trained_on
 
 SIZE, FRAMES = (24, 20), 6
 
@@ -142,21 +141,8 @@ def test_four_devices_learn_what_one_learns():
     stage = dataclasses.replace(
         stage, optimizers={"head": optax.sgd(0.3)}, initialise_from={}, steps=3
     )
-    found = []
-    for devices in (1, 4):
-        local = jax.local_devices()[:devices]
-        variables = stage.system.init(stream(root_key(0, stage.name), "init"))
-        state = create_state(stage, variables)
-        feeding = Feeding(stage, local, 3, 0, {})
-        stepper = Stepper(
-            stage, seed=0, devices=local, length=3, state=state, frozen=variables.frozen
-        )
-        feeding.open()
-        metrics = stepper.dispatch(feeding.arrays, feeding.rows(3), 3, 3)
-        losses = np.asarray(metrics["loss"])[0, :3]
-        found.append((losses, stepper.host_state().params, state.params))
-        feeding.close()
-    (one, a, start), (four, b, _) = found
+    (one, a, start), (four, b, _) = (trained_on(devices, stage, 3) for devices in (1, 4))
+    a, b, start = a.params, b.params, start.params
     np.testing.assert_allclose(four, one, rtol=1e-6)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
         np.testing.assert_allclose(y, x, rtol=0, atol=2e-6 * max(1.0, np.abs(x).max()))

@@ -10,10 +10,8 @@ import pytest
 
 from jaxhead.systems.avatar.data import make_feed
 from jaxhead.systems.avatar.surface import GeometryCache
-from jaxhead.training.feeding import Feeding
-from jaxhead.training.state import create_state, root_key, stream
-from jaxhead.training.stepping import Stepper
 from jaxhead.training.system import Shard
+from tests.several_devices import trained_on
 
 PLAYER = "avatar"
 
@@ -101,22 +99,9 @@ def test_refreshing_keeps_the_grid_inside_its_prior(small, variables, batch):
 def test_four_devices_learn_what_one_learns(small, feed):
     # Plain steps: Adam would turn rounding of gradients near zero into whole steps.
     stage = dataclasses.replace(small.stage(feed), optimizers={PLAYER: optax.sgd(0.3)})
-    found = []
-    for devices in (1, 4):
-        local = jax.local_devices()[:devices]
-        variables = stage.system.init(stream(root_key(0, stage.name), "init"))
-        state = create_state(stage, variables)
-        feeding = Feeding(stage, local, 3, 0, {})
-        stepper = Stepper(
-            stage, seed=0, devices=local, length=3, state=state, frozen=variables.frozen
-        )
-        metrics = stepper.dispatch(feeding.arrays, {}, 3, 3)
-        end = stepper.host_state()
-        found.append((np.asarray(metrics["loss"])[0, :3], end.params, end.state, state.params))
-        feeding.close()
-    (one, a, grid_a, start), (four, b, grid_b, _) = found
+    (one, a, start), (four, b, _) = (trained_on(devices, stage, 3) for devices in (1, 4))
     np.testing.assert_allclose(four, one, rtol=1e-6)
-    for x, y in zip(jax.tree.leaves((a, grid_a)), jax.tree.leaves((b, grid_b))):
+    for x, y in zip(jax.tree.leaves((a.params, a.state)), jax.tree.leaves((b.params, b.state))):
         np.testing.assert_allclose(y, x, rtol=0, atol=1e-6 * max(1.0, np.abs(x).max()))
-    moved = [np.abs(x - y).max() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(start))]
-    assert max(moved) > 1e-3
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), a.params, start.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
