@@ -108,7 +108,7 @@ def ours(config: NerfConfig, params, given) -> dict[str, Callable[[], Any]]:
 
         parts = {k: given[f"chunk/{k}"] for k in ("origins", "directions")}
         parts["behind"] = given["behind"]
-        return render_in_chunks(shown, parts, 4 * config.sampling.chunk)
+        return render_in_chunks(shown, parts, model.rays_together(config, pictures=True))
 
     params, given = jax.tree.map(jnp.asarray, (params, given))
     state, key = optimizer.init(params), jax.random.key(0)

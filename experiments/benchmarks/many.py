@@ -108,11 +108,11 @@ def avatars(captures: Sequence[str], count: int, samples: int, arguments: Argume
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stages = []
-        for index in range(count):
-            capture = pathlib.Path(captures[index % len(captures)])
-            opened = opened_recipe([capture], folder / str(index), config, index, counted=True)
+        for index, capture in enumerate(captures[:count]):
+            run = folder / str(index)
+            opened = opened_recipe([pathlib.Path(capture)], run, config, index, counted=True)
             stages.append(stack.enter_context(opened)[0][0])
-        yield stages
+        yield [stages[index % len(stages)] for index in range(count)]
 
 
 def _define(values: flags.FlagValues) -> None:

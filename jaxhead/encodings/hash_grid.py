@@ -36,6 +36,8 @@ __all__ = [
 
 # The primes of Müller et al. 2022, equation 4; the first is 1 for the sake of the cache.
 _PRIMES = (1, 2_654_435_761, 805_459_861)
+# Copies of a level's table in its gradient, at most, and entries of all of them, at most.
+_COPIES, _SPREAD = 32, 1 << 18
 _CORNERS = tuple(tuple((k >> axis) & 1 for axis in range(3)) for k in range(8))
 
 
@@ -176,20 +178,25 @@ _encode.defvjp(_encode_forward, _encode_backward, symbolic_zeros=True)
 
 
 def _table_gradient(x, gradient, *, config):
-    """Returns the gradient of the tables from that of the rows: one scatter-add per row."""
-    tables = []
+    """Returns the gradient of the tables from that of the rows: one scatter-add per level.
+
+    Neighbouring points share the cells of a coarse level, and additions to one entry wait for each
+    other: each of `copies` neighbours adds to a copy of its own. Index and weight are arithmetic
+    inside the scatter, not arrays.
+    """
+    tables, features = [], config.features
+    bits = jnp.array(_CORNERS, jnp.uint32).T[:, :, None]
+    lane = jnp.arange(x.shape[0], dtype=jnp.uint32)
     for number, level in enumerate(level_table(config)):
         cells, fractions = _position(x, level)
-        index = jnp.concatenate([_index(cells, corner, level) for corner in _CORNERS])
-        weights = jnp.stack([_weight(fractions, corner) for corner in _CORNERS])
-        index, weights = jax.lax.optimization_barrier((index, weights))
-        first = number * config.features
-        level_rows = []
-        for row in gradient[first : first + config.features]:
-            zeros = jnp.zeros(level.size, x.dtype)
-            update = (weights * row[None]).reshape(-1)
-            level_rows.append(zeros.at[index].add(update, mode="promise_in_bounds"))
-        tables.append(jnp.stack(level_rows))
+        # Sixteen additions to an entry of a copy are few enough to wait for.
+        copies = max(1, min(_COPIES, _SPREAD // level.size, x.shape[0] // (2 * level.size)))
+        index = _index(cells, bits, level) * copies + lane % copies
+        rows = gradient[number * features : (number + 1) * features]
+        update = _weight(fractions, bits)[..., None] * rows.T
+        sums = jnp.zeros((level.size * copies, features), x.dtype)
+        sums = sums.at[index].add(update, mode="promise_in_bounds")
+        tables.append(sums.reshape(level.size, copies, features).sum(1).T)
     return tuple(tables)
 
 

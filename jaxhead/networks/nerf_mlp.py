@@ -128,12 +128,14 @@ def trunk_values(field: Conditioned, points: jax.Array, *, precision: Any = None
 
 
 def densities(field: Conditioned, hidden: jax.Array, *, precision: Any = None) -> jax.Array:
-    """Densities before relu (n,) of hidden values (n, width)."""
+    """Densities before relu (n,), float32 or wider, of hidden values (n, width)."""
     kernel, bias = field.sigma
+    wide = jnp.promote_types(hidden.dtype, jnp.float32)
     # A product with one column leaves a processor's units idle; a sum along the row does not.
     if precision is None or precision == "default":
-        return jnp.sum(hidden * kernel[:, 0], -1) + bias[0]
-    return jnp.matmul(hidden, kernel, precision=precision)[:, 0] + bias[0]
+        return jnp.sum(hidden.astype(wide) * kernel[:, 0].astype(wide), -1) + bias[0]
+    sigma = jnp.matmul(hidden, kernel, precision=precision, preferred_element_type=wide)
+    return sigma[:, 0] + bias[0]
 
 
 def colour_logits(

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxhead.rendering.chunks import suited
 from jaxhead.rendering.compaction import compact
 
 Tree = Any
 Integrate = Callable[[jax.Array, Tree], tuple[jax.Array, Tree]]
 
-BLOCK = 512
-"""Samples that go through the sparse backward pass together."""
-PIECE = 1536
-"""Samples that go through the dense passes together: few for the caches, many for the cores."""
+BLOCK, LARGE_BLOCK = 512, 1 << 15
+"""Samples that go through the sparse backward pass together, on a CPU and on an accelerator."""
+PIECE, LARGE_PIECE = 1536, 1 << 18
+"""Likewise through the dense passes: on a CPU few for the caches, many for the cores."""
 NEGLIGIBLE = 1e-6
 """A sample whose gradient is below this share of the largest one so far counts as without."""
 DENSE = 0.85
@@ -152,9 +153,10 @@ def _filled(some: Tree, weights: Tree) -> Tree:
 
 
 def _pieces(field, integrate, weights, part, largest) -> _Made:
-    """`_chunk` of all samples, by pieces of about `PIECE` of them."""
+    """`_chunk` of all samples, by pieces of them."""
     count, each = jax.tree.leaves(part[1])[0].shape[:2]
-    rays = next(n for n in range(max(1, min(count, PIECE // each)), 0, -1) if count % n == 0)
+    piece = suited(cpu=PIECE, accelerator=LARGE_PIECE)
+    rays = next(n for n in range(max(1, min(count, piece // each)), 0, -1) if count % n == 0)
     parts = jax.tree.map(lambda x: x.reshape(-1, rays, *x.shape[1:]), part)
 
     def body(carry, piece):
@@ -205,7 +207,7 @@ def _values(field: Field, weights: Tree, rays: Tree, samples: Tree) -> tuple[jax
 def _thin(field, weights, kept, rays, change, counts):
     """The gradient of those samples that count, in blocks of them; zero for the others' rows."""
     total = counts.shape[0]
-    block = min(BLOCK, total)
+    block = min(suited(cpu=BLOCK, accelerator=LARGE_BLOCK), total)
     chosen = compact(counts, -(-total // block) * block)
     number = jnp.sum(counts.astype(jnp.int32))
 

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.rendering import occupancy, sampling
+from jaxhead.rendering.chunks import suited
 from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.rays import OCCUPIED, Rays, unswayed
 
-CHUNK = 2048
-"""Rays rendered together: larger programs are slower per sample on the CPU (caches)."""
+CHUNK, LARGE_CHUNK = 2048, 32768
+"""Rays rendered together on a CPU and on an accelerator, where a picture is a few chunks."""
 
 
 def may_hit(
@@ -38,11 +39,13 @@ def may_hit(
         return hit | ((seen == OCCUPIED) & (step > 0)), None
 
     start = jnp.zeros((len(near),), bool)
-    return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32))[0]
+    # Unrolled where every turn of a loop is a launch.
+    unroll = suited(cpu=1, accelerator=16)
+    return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32), unroll=unroll)[0]
 
 
 def render_hits(
-    render: Callable[[Rays], Rendered], rays: Rays, hit: jax.Array, *, chunk: int = CHUNK
+    render: Callable[[Rays], Rendered], rays: Rays, hit: jax.Array, *, chunk: int | None = None
 ) -> Rendered:
     """What rays see, nothing where they hit nothing: those that hit come first and fill chunks.
 
@@ -51,9 +54,10 @@ def render_hits(
     Args:
       render: of `chunk` rays, independent of each other; three features, premultiplied.
       rays: n rays; hit: (n,) bool.
-      chunk: rays per call, static.
+      chunk: rays per call, static; None for what suits the device.
     """
     count = len(hit)
+    chunk = chunk or min(suited(cpu=CHUNK, accelerator=LARGE_CHUNK), count)
     order = jnp.argsort(~hit, stable=True)
     padded = jnp.pad(order, (0, -count % chunk), constant_values=count)
     chunks = (jnp.sum(hit) + chunk - 1) // chunk

@@ -48,7 +48,7 @@ def batch_rays(
     origins, directions = pixel_rays(K, head_to_camera, pixels)
     shown = directions + turn[:, None]
     shown = shown / jnp.linalg.norm(shown, axis=-1, keepdims=True)
-    owner = jnp.repeat(jnp.arange(frames), count, total_repeat_length=frames * count)
+    owner = jnp.repeat(jnp.arange(frames), count)
     return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), owner, shown.reshape(-1, 3))
 
 

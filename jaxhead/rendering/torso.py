@@ -7,7 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering.hits import CHUNK
+from jaxhead.rendering.chunks import suited
+from jaxhead.rendering.hits import CHUNK, LARGE_CHUNK
 from jaxhead.rendering.integrate import Rendered, over
 
 
@@ -84,7 +85,8 @@ def torso_in_chunks(
       points: of `torso_points`.
     """
     count = len(points)
-    chunks = jnp.pad(points, ((0, -count % CHUNK), (0, 0))).reshape(-1, CHUNK, 2)
+    chunk = min(suited(cpu=CHUNK, accelerator=LARGE_CHUNK), count)
+    chunks = jnp.pad(points, ((0, -count % chunk), (0, 0))).reshape(-1, chunk, 2)
     colour, alpha = jax.lax.map(layer, chunks)
     return colour.reshape(-1, 3)[:count], alpha.reshape(-1)[:count]
 

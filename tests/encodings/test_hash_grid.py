@@ -119,6 +119,20 @@ def test_table_gradient_is_the_transpose(rule, features):
         np.testing.assert_allclose(other, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_a_table_gradient_of_many_points_in_few_cells_loses_none(features):
+    config, _, _ = _setup(features=features)
+    random = np.random.default_rng(3)
+    x = jnp.asarray(0.2 + 0.1 * random.random((5000, 3)), jnp.float32)
+    g = jnp.asarray(random.normal(size=(config.dimensions, len(x))), jnp.float32)
+    forms = hash_grid._table_gradient, hash_grid._table_gradient_by_corner
+    copied, plain = (jax.jit(functools.partial(form, config=config))(x, g) for form in forms)
+    assert len(x) > 4 * level_table(config)[0].size  # so that it is spread over copies
+    for found, expected in zip(copied, plain):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert np.abs(expected).max() > 10
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients_by_finite_differences(rule):
     config, tables, x = _setup(n=5, rule=rule)

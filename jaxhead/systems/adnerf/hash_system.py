@@ -69,7 +69,7 @@ def render_rays(
     reference = torso_points(batch["pixels"], batch["torso_motion"], size)
     torso, torso_alpha = torso_field(
         params["torso"], reference.reshape(-1, 2),
-        jnp.repeat(batch["torso_condition"], count, axis=0, total_repeat_length=frames * count),
+        jnp.repeat(batch["torso_condition"], count, axis=0),
         config=config.torso,
     )
     shown = layered_rays(head, torso, torso_alpha, batch["back"], heads=heads)

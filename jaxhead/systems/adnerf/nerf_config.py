@@ -25,6 +25,8 @@ class NerfFieldConfig:
     pose_bands: int = number(3, 0, 16)  # of the torso's pose code
     pose_code: str = choice("angles", POSE_CODES)  # which angles the torso is told
     precision: str = choice("default", ("default", "high", "highest"))  # of the products
+    # float16 keeps the digits that a GPU's float32 products (TF32) see of their operands.
+    picture_dtype: str = choice("float32", ("float32", "float16", "bfloat16"))  # between layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class NerfSamplingConfig:
     near: float = number(0.0, 0.0, 1e6)  # depth of the first sample; 0 with far 0: from the poses
     far: float = number(0.0, 0.0, 1e6)  # depth of the background
     skip: bool = True  # samples without a share in the gradient are left out of its computation
-    chunk: int = number(16, 1, 1 << 20)  # rays that go through the fine network together
+    chunk: int = number(0, 0, 1 << 20)  # rays through the fine network together; 0: as suits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from jaxhead.systems.adnerf.nerf_model import (
     conditioned_field,
     precision_of,
     ray_lengths,
+    rays_together,
 )
 
 
@@ -41,13 +42,14 @@ def squared_errors(
     """
     keys = (None, None) if key is None else jax.random.split(key)
     depths = coarse_depths(keys[0], rays, config)
-    wide = config.sampling.chunk * (1 + config.sampling.fine // config.sampling.coarse)
+    chunk = rays_together(config)
+    wide = chunk * (1 + config.sampling.fine // config.sampling.coarse)
     coarse, weights = _errors(
         fields["coarse"], code, rays, depths, behind[0], target, wide, config
     )
     further = fine_depths(keys[1], depths, weights, config.sampling.fine)
     fine, _ = _errors(
-        fields["fine"], code, rays, further, behind[1], target, config.sampling.chunk, config
+        fields["fine"], code, rays, further, behind[1], target, chunk, config
     )
     return coarse, fine
 

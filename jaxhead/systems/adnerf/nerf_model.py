@@ -15,6 +15,7 @@ from jaxhead.encodings.frequency import frequency
 from jaxhead.networks import nerf_mlp
 from jaxhead.networks.audio_condition import AudioAttNet, AudioNet
 from jaxhead.networks.nerf_mlp import FaceNeRF
+from jaxhead.rendering.chunks import suited
 from jaxhead.rendering.frames import render_in_chunks
 from jaxhead.rendering.hierarchical import (
     FLOOR,
@@ -182,7 +183,7 @@ def render_frame(
             rgb, clear = front.foreground + front.left[:, None] * rgb, clear * front.left
         return {"rgb": rgb, "alpha": 1 - clear}
 
-    return render_in_chunks(chunk, given, 4 * config.sampling.chunk, axes=2)
+    return render_in_chunks(chunk, given, rays_together(config, pictures=True), axes=2)
 
 
 def shown_layers(
@@ -196,12 +197,14 @@ def shown_layers(
 
 
 def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: bool) -> Marched:
-    field, views = conditioned_field(params, code, rays, config)
-    precision = precision_of(config.field)
+    precision, dtype = precision_of(config.field), jnp.dtype(config.field.picture_dtype)
+    field, views = jax.tree.map(
+        lambda x: x.astype(dtype), conditioned_field(params, code, rays, config)
+    )
 
     def density(depths):
         points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
-        encoded = frequency(points.reshape(-1, 3), bands=config.field.point_bands)
+        encoded = frequency(points.reshape(-1, 3), bands=config.field.point_bands).astype(dtype)
         hidden = nerf_mlp.trunk_values(field, encoded, precision=precision)
         sigma = nerf_mlp.densities(field, hidden, precision=precision)
         return jax.nn.relu(sigma).reshape(depths.shape), hidden
@@ -212,7 +215,7 @@ def _marched(params, code, rays: Rays, depths, config: NerfConfig, *, coloured: 
         logits = nerf_mlp.colour_logits(
             field, hidden, along.reshape(len(hidden), -1), precision=precision
         )
-        return jax.nn.sigmoid(logits).reshape(len(views), each, 3)
+        return jax.nn.sigmoid(logits.astype(depths.dtype)).reshape(len(views), each, 3)
 
     # The last sample is the background: what is left is its weight.
     steps = jnp.diff(depths, axis=-1, append=depths[:, -1:]) * ray_lengths(rays.directions)[:, None]
@@ -263,6 +266,15 @@ def ray_lengths(directions: jax.Array) -> jax.Array:
 
 def _encoded(bands: int) -> int:
     return 3 * (1 + 2 * bands)
+
+
+def rays_together(config: NerfConfig, *, pictures: bool = False) -> int:
+    """How many rays go through the networks at a time: the fine one in training, or pictures."""
+    if config.sampling.chunk:
+        return 4 * config.sampling.chunk if pictures else config.sampling.chunk
+    if pictures:
+        return suited(cpu=64, accelerator=16384)
+    return suited(cpu=16, accelerator=1024)
 
 
 def precision_of(config: NerfFieldConfig) -> str | None:

@@ -156,7 +156,7 @@ def torso_loss(
         rays = _rays(given["camera_to_world"], given, frozen)
         seen = in_ray_chunks(
             head_pass, {"origins": rays.origins, "directions": rays.directions, "behind": behind},
-            config.sampling.chunk, key=shown,
+            model.rays_together(config), key=shown,
         )
         signal = model.torso_code(code, given["camera_to_world"], config)
         still = _rays(frozen["torso_camera_to_world"], given, frozen)

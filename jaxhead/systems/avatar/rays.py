@@ -95,11 +95,8 @@ def render_head(
     rgb, sigma, canonical, skin = head_at(
         params,
         points.reshape(-1, 3),
-        jnp.repeat(
-            rays.directions if rays.seen is None else rays.seen, count, axis=0,
-            total_repeat_length=t.size,
-        ),
-        jnp.repeat(rays.frame, count, total_repeat_length=t.size),
+        jnp.repeat(rays.directions if rays.seen is None else rays.seen, count, axis=0),
+        jnp.repeat(rays.frame, count),
         frames, frozen, config=config,
     )
     sigma = sigma.reshape(t.shape)

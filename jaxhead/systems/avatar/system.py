@@ -84,7 +84,7 @@ def render_rays(
     reference = torso_points(batch["pixels"], batch["torso_motion"], spec.size)
     torso, torso_alpha = model.torso_layer(
         params, reference.reshape(-1, 2),
-        jnp.repeat(torso_condition, count, axis=0, total_repeat_length=frames * count),
+        jnp.repeat(torso_condition, count, axis=0),
         config=config.torso,
     )
     shown = layered_rays(head, torso, torso_alpha, batch["back"], heads=heads)

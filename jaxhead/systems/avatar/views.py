@@ -15,13 +15,14 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import orbit, pixel_centres, pixel_rays
 from jaxhead.geometry.transforms import matmul, rigid_inverse
+from jaxhead.rendering.chunks import suited
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
 
-CHUNK = 448
+CHUNK, LARGE_CHUNK = 448, 4096
 """Rays rendered together, a seventh of a picture of 56 pixels a side."""
 
 
@@ -83,7 +84,7 @@ def cropped(image: jax.Array, corner: jax.Array, side: jax.Array, size: int) -> 
 
 def render_shot(
     params: Any, state: Any, frozen: dict[str, Any], shot: Shot, *, pixels: int,
-    size: tuple[int, int], config: AvatarConfig, chunk: int = CHUNK,
+    size: tuple[int, int], config: AvatarConfig, chunk: int | None = None,
 ) -> jax.Array:
     """A small picture, differentiable in the parameters.
 
@@ -93,11 +94,13 @@ def render_shot(
       pixels: side of the picture; one ray through the middle of each.
       size: (H, W) of the frame.
       config: the run's.
-      chunk: rays rendered together; memory grows with it, not with `pixels`.
+      chunk: rays rendered together, None for what suits the device; memory grows with it, not with
+        `pixels`.
 
     Returns:
       (pixels, pixels, 3) head over torso over the clean plate, in [0, 1].
     """
+    chunk = chunk or suited(cpu=CHUNK, accelerator=LARGE_CHUNK)
     places = shot.corner + pixel_centres((pixels, pixels)) * (shot.side / pixels)
     plate = frozen["background"].astype(jnp.float32) / 255
     plate = cropped(plate, shot.corner, shot.side, pixels)

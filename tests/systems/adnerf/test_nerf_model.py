@@ -1,5 +1,6 @@
 """The head's and the torso's passes with their gradients against the published code."""
 
+import dataclasses
 import functools
 
 import jax
@@ -178,3 +179,19 @@ def test_a_frame_is_its_rays(smoothing):
     frame, rgb, alpha = both(variables, request)
     np.testing.assert_allclose(frame["rgb"].reshape(-1, 3), rgb, atol=1e-5)
     np.testing.assert_allclose(frame["alpha"].reshape(-1), alpha, atol=1e-5)
+    for dtype, digits in (("float16", 2e-3), ("bfloat16", 2e-2)):
+        half = dataclasses.replace(
+            config, field=dataclasses.replace(config.field, picture_dtype=dtype)
+        )
+        seen = model.render_frame(variables, request, (5, 6), half)
+        assert seen["rgb"].dtype == jnp.float32
+        error = np.abs(seen["rgb"].reshape(-1, 3) - rgb).max()
+        assert 0 < error < digits, (dtype, error)
+
+
+def test_how_many_rays_go_together_is_as_set_or_as_suits():
+    def together(chunk):
+        config = NerfConfig(sampling=NerfSamplingConfig(chunk=chunk))
+        return model.rays_together(config), model.rays_together(config, pictures=True)
+
+    assert together(0) == (16, 64) and together(5) == (5, 20)
