@@ -1,6 +1,6 @@
 """Pictures a second of AD-NeRF's published networks, and a training step of them, on this device.
 
-    python -m experiments.benchmarks.adnerf_frames
+    python -m experiments.benchmarks.adnerf_frames --dtypes float32,float16
     python -m experiments.benchmarks.adnerf_frames --size 128 --chunks 0 --rounds 1 --json fps.json
 
 Networks, samples and camera as published: 64 + 128 samples, a square picture seen from 0.77 away.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 import sys
@@ -67,40 +68,37 @@ def request(size: int) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value, jnp.float32) for name, value in made.items()}
 
 
-def configured(precision: str, chunk: int) -> NerfConfig:
+def configured(precision: str, dtype: str, chunk: int) -> NerfConfig:
     """The published sizes with a precision, and `chunk` rays of a picture at a time."""
     return NerfConfig(
-        field=NerfFieldConfig(precision=precision), sampling=NerfSamplingConfig(chunk=chunk // 4)
+        field=NerfFieldConfig(precision=precision, picture_dtype=dtype),
+        sampling=NerfSamplingConfig(chunk=chunk // 4),
     )
 
 
-def pictures(size: int, chunks: list[int], precisions: list[str], rounds: int, tell):
-    """A row per precision, chunk, players and state of the fields."""
+def pictures(
+    size: int, chunks: list[int], precisions: list[str], dtypes: list[str], rounds: int, tell
+) -> list[dict[str, Any]]:
+    """A row per precision, dtype, chunk, players and state of the fields."""
     given, asked, rows = adnerf.scene(256), request(size), []
-    for precision in precisions:
-        for chunk in chunks:
-            config = configured(precision, chunk)
-            render = jax.jit(functools.partial(
-                model.render_frame, size=(size, size), config=config
-            ))  # fmt: skip
-            for torso in (False, True):
-                for surface in (False, True):
-                    made = variables(config, given, surface=surface, torso=torso)
-                    made = jax.device_put(made)
-                    call = functools.partial(render, made, asked)
-                    found = compare({"": call}, rounds=rounds, least=0.0)[""]
-                    flop = size * size * SAMPLES * FLOP * (1 + torso)
-                    row = {
-                        "players": "head and torso" if torso else "head",
-                        "fields": "surface" if surface else "fresh",
-                        "precision": precision, "chunk": chunk, "seconds": found.seconds,
-                        "tflops": 1e-12 * flop / found.seconds,
-                    }  # fmt: skip
-                    rows.append(row)
-                    tell(
-                        f"| {row['players']} | {row['fields']} | {precision} | {chunk or 'auto'} | "
-                        f"{found.seconds:.3f} | {1 / found.seconds:.2f} | {row['tflops']:.1f} |"
-                    )
+    for precision, dtype, chunk in itertools.product(precisions, dtypes, chunks):
+        config = configured(precision, dtype, chunk)
+        render = jax.jit(functools.partial(model.render_frame, size=(size, size), config=config))
+        for torso, surface in itertools.product((False, True), repeat=2):
+            made = jax.device_put(variables(config, given, surface=surface, torso=torso))
+            call = functools.partial(render, made, asked)
+            seconds = compare({"": call}, rounds=rounds, least=0.0)[""].seconds
+            row = {
+                "players": "head and torso" if torso else "head",
+                "fields": "surface" if surface else "fresh",
+                "precision": precision, "dtype": dtype, "chunk": chunk, "seconds": seconds,
+                "tflops": 1e-12 * size * size * SAMPLES * FLOP * (1 + torso) / seconds,
+            }  # fmt: skip
+            rows.append(row)
+            tell(
+                f"| {row['players']} | {row['fields']} | {precision} | {dtype} | "
+                f"{chunk or 'auto'} | {seconds:.3f} | {1 / seconds:.2f} | {row['tflops']:.1f} |"
+            )
     return rows
 
 
@@ -130,6 +128,7 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("rounds", 3, "measurements; the median counts", flag_values=values)
     flags.DEFINE_list("chunks", ["0"], "rays of a picture at a time", flag_values=values)
     flags.DEFINE_list("precisions", ["default"], "of the products", flag_values=values)
+    flags.DEFINE_list("dtypes", ["float32"], "between the layers of pictures", flag_values=values)
     flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)
 
 
@@ -137,10 +136,10 @@ def _run(arguments: Arguments) -> int:
     given = arguments.flags
     tell = functools.partial(print, flush=True)
     tell(f"{given.size}² pictures, 64 + 128 samples, {jax.devices()[0].device_kind}\n")
-    tell("| players | fields | precision | chunk | seconds | pictures/s | TFLOP/s if all |")
-    tell("|---" * 7 + "|")
+    tell("| players | fields | precision | dtype | chunk | seconds | pictures/s | TFLOP/s if all |")
+    tell("|---" * 8 + "|")
     chunks = [int(chunk) for chunk in given.chunks]
-    found = pictures(given.size, chunks, given.precisions, given.rounds, tell)
+    found = pictures(given.size, chunks, given.precisions, given.dtypes, given.rounds, tell)
     tell(f"\nA training step of {given.rays} rays of the head\n")
     tell("| fields | precision | ms | TFLOP/s if all |")
     tell("|---" * 4 + "|")
