@@ -2,11 +2,14 @@
 
     python -m experiments.benchmarks.adnerf
     python -m experiments.benchmarks.adnerf --rays 512 --rounds 5 --threads 1 --json adnerf.json
+    python -m experiments.benchmarks.adnerf --run run
 
 Head fields of the published size, 64 + 128 samples, one code, random pixels of a 450 x 450 frame.
 A step is loss, gradient and Adam at rate 0, so that the weights stay; a chunk is what a picture
 needs. Two states of the fields: "fresh" as initialised; "surface" the same with densities that are
-steep and half of them positive, as a trained field's are. Needs PyTorch beside the package.
+steep and half of them positive, as a trained field's are. With `--run` a third, "trained": the head
+of a run of the published networks, its camera, a training frame and that frame's sound. Needs
+PyTorch beside the package.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ from absl import flags
 
 from experiments.benchmarks.flags import run_module
 from jaxhead.app.flags import Arguments
+from jaxhead.files.errors import InputError
 from jaxhead.networks.torch_layers import to_published
 from jaxhead.rendering.frames import render_in_chunks
+from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.adnerf import nerf_model as model
 from jaxhead.systems.adnerf.nerf_config import NerfConfig
 from jaxhead.systems.adnerf.nerf_errors import squared_errors
@@ -50,11 +55,54 @@ def scene(rays: int, seed: int = 0) -> dict[str, np.ndarray]:
     pose = np.eye(4, dtype=np.float32)
     pose[2, 3] = 0.77
     camera = jnp.array([FOCAL, SIDE / 2, SIDE / 2])
-    made = {"code": np.float32(random.normal(size=64))}
+    made = {"code": np.float32(random.normal(size=64)), "bounds": np.float32(BOUNDS)}
     for name, where in (("step", pixels), ("chunk", rows)):
         origins, directions = map(np.array, camera_rays(camera, jnp.asarray(pose), where))
         made |= {f"{name}/origins": origins, f"{name}/directions": directions}
     return made | {k: np.float32(random.random((rays, 3))) for k in ("behind", "target")}
+
+
+def scene_of_run(
+    path: str, rays: int, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `scene` gives, of the first training frame of a run, and its head's two fields.
+
+    Raises:
+      InputError: not a run of the published networks' size, or without its capture.
+    """
+    from jaxhead.systems.adnerf import requests, verbs
+    from jaxhead.systems.adnerf.nerf_feed import frozen_arrays
+
+    opened = verbs.open_run(path)
+    config, capture = opened.config, opened.capture
+    if config.field != "nerf" or config.nerf.field.width != 256 or config.nerf.audio.codes != 64:
+        raise InputError(f"{path}: expected a run with field=nerf of the published size")
+    if capture is None:
+        raise InputError(f"{path}: its capture was not found")
+    clip = requests.make_clip(
+        RenderOptions(split="train", frames=1), opened.spec, opened.inputs, config.audio
+    )
+    asked = jax.tree.map(jnp.asarray, next(opened.requests(clip)))
+    frozen = frozen_arrays(opened.inputs, config.nerf)
+    head = opened.variables.params[model.HEAD]
+    smooth = bool(opened.variables.state["smoothing"] > 0)
+    code = jax.jit(functools.partial(model.audio_code, config=config.nerf, attention=smooth))(
+        head, asked["audio"]
+    )
+    height, width = capture.size
+    random = np.random.default_rng(seed)
+    first = height * width // 2 - rays // 2
+    pixels = np.stack(np.divmod(random.permutation(height * width)[:rays], width), -1)
+    rows = np.stack(np.divmod(np.arange(first, first + rays), width), -1)
+    made = {"code": np.array(code), "bounds": frozen["bounds"]}
+    for name, where in (("step", pixels), ("chunk", rows)):
+        found = camera_rays(asked["camera"], asked["camera_to_world"], jnp.asarray(where))
+        made |= dict(zip((f"{name}/origins", f"{name}/directions"), map(np.array, found)))
+    at = pixels[:, 0], pixels[:, 1]
+    frame = capture.frame(int(opened.inputs["train"][0]))
+    for name, picture in (("behind", frozen["background"]), ("target", frame)):
+        made[name] = picture[at] / np.float32(255)
+    return made, {name: jax.tree.map(np.array, head[name]) for name in ("coarse", "fine")}
 
 
 def fields(config: NerfConfig, given: dict[str, np.ndarray], *, surface: bool) -> dict[str, Any]:
@@ -84,7 +132,7 @@ def _densities(params, points, given, config):
 def ours(config: NerfConfig, params, given) -> dict[str, Callable[[], Any]]:
     """{"step", "chunk"}: calls of compiled functions."""
     optimizer = part_adams({name: lambda count: jnp.float32(0) for name in ("coarse", "fine")})
-    bounds = jnp.array(BOUNDS)
+    bounds = jnp.asarray(given["bounds"])
 
     @jax.jit
     def step(params, state, given, key):
@@ -137,8 +185,8 @@ def theirs(config: NerfConfig, params, given, threads: int) -> dict[str, Callabl
         part = slice(start, start + TORCH_CHUNK)
         rays = there[f"{name}/origins"][part], there[f"{name}/directions"][part]
         return render(
-            nets, rays, there["behind"][part], there["code"], BOUNDS, coarse=sampling.coarse,
-            fine=sampling.fine, jitter=jitter,
+            nets, rays, there["behind"][part], there["code"], there["bounds"],
+            coarse=sampling.coarse, fine=sampling.fine, jitter=jitter,
         )  # fmt: skip
 
     def step():
@@ -159,19 +207,24 @@ def theirs(config: NerfConfig, params, given, threads: int) -> dict[str, Callabl
 
 
 def measure(
-    rays: int, rounds: int, threads: int, *, cpu: bool = False,
+    rays: int, rounds: int, threads: int, *, cpu: bool = False, run: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """A row per state of the fields and "step" or "chunk": seconds of both, their ratio, how far
-    the results differ; `tell` gets a line for each as soon as it is there.
+    """A row per state of the fields (of `run` alone, where there is one) and "step" or "chunk":
+    seconds of both, their ratio, how far the results differ; `tell` gets a line for each as soon as
+    it is there.
     """
-    config, given = NerfConfig(), scene(rays)
+    config, given, states = NerfConfig(), scene(rays), ["fresh", "surface"]
+    trained: dict[str, Any] = {}
+    if run is not None:
+        states = ["trained"]
+        given, trained = scene_of_run(run, rays)
     clock = time.process_time if cpu else time.perf_counter
     tell("| fields | what | ours | PyTorch | ratio | largest difference |")
     tell("|---" * 6 + "|")
     rows = []
-    for state in ("fresh", "surface"):
-        params = fields(config, given, surface=state == "surface")
+    for state in states:
+        params = trained or fields(config, given, surface=state == "surface")
         both = ours(config, params, given), theirs(config, params, given, threads)
         for name in both[0]:
             row = _in_turn([side[name] for side in both], rounds, clock)
@@ -206,13 +259,16 @@ def _define(values: flags.FlagValues) -> None:
         "cpu", False, "processor time instead of wall time: for one thread on a busy machine",
         flag_values=values,
     )  # fmt: skip
+    flags.DEFINE_string("run", None, "whose head is measured instead", flag_values=values)
     flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)
 
 
 def _run(arguments: Arguments) -> int:
     given = arguments.flags
     tell = functools.partial(print, flush=True)
-    results = measure(given.rays, given.rounds, given.threads, cpu=given.cpu, tell=tell)
+    results = measure(
+        given.rays, given.rounds, given.threads, cpu=given.cpu, run=given.run, tell=tell
+    )
     if given.json:
         pathlib.Path(given.json).write_text(json.dumps(results, indent=2) + "\n")
     return 0
