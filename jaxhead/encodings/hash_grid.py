@@ -185,7 +185,7 @@ def _table_gradient(x, gradient, *, config):
     inside the scatter, not arrays.
     """
     tables, features = [], config.features
-    bits = jnp.array(_CORNERS, jnp.uint32).T[:, :, None]
+    bits = [jnp.array(axis, jnp.uint32)[:, None] for axis in zip(*_CORNERS)]
     lane = jnp.arange(x.shape[0], dtype=jnp.uint32)
     for number, level in enumerate(level_table(config)):
         cells, fractions = _position(x, level)
