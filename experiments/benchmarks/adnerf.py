@@ -56,10 +56,16 @@ def scene(rays: int, seed: int = 0) -> dict[str, np.ndarray]:
     pose[2, 3] = 0.77
     camera = jnp.array([FOCAL, SIDE / 2, SIDE / 2])
     made = {"code": np.float32(random.normal(size=64)), "bounds": np.float32(BOUNDS)}
-    for name, where in (("step", pixels), ("chunk", rows)):
-        origins, directions = map(np.array, camera_rays(camera, jnp.asarray(pose), where))
-        made |= {f"{name}/origins": origins, f"{name}/directions": directions}
+    made |= _rays(camera, jnp.asarray(pose), step=pixels, chunk=rows)
     return made | {k: np.float32(random.random((rays, 3))) for k in ("behind", "target")}
+
+
+def _rays(camera, pose, **pixels: np.ndarray) -> dict[str, np.ndarray]:
+    found = {}
+    for name, where in pixels.items():
+        origins, directions = map(np.array, camera_rays(camera, pose, where))
+        found |= {f"{name}/origins": origins, f"{name}/directions": directions}
+    return found
 
 
 def scene_of_run(
@@ -95,9 +101,7 @@ def scene_of_run(
     pixels = np.stack(np.divmod(random.permutation(height * width)[:rays], width), -1)
     rows = np.stack(np.divmod(np.arange(first, first + rays), width), -1)
     made = {"code": np.array(code), "bounds": frozen["bounds"]}
-    for name, where in (("step", pixels), ("chunk", rows)):
-        found = camera_rays(asked["camera"], asked["camera_to_world"], jnp.asarray(where))
-        made |= dict(zip((f"{name}/origins", f"{name}/directions"), map(np.array, found)))
+    made |= _rays(asked["camera"], asked["camera_to_world"], step=pixels, chunk=rows)
     at = pixels[:, 0], pixels[:, 1]
     frame = capture.frame(int(opened.inputs["train"][0]))
     for name, picture in (("behind", frozen["background"]), ("target", frame)):

@@ -12,7 +12,6 @@ networks together; 0 takes what suits the device. Runs on the core of jaxhead al
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -106,7 +105,7 @@ def steps(rays: int, precisions: list[str], rounds: int, tell) -> list[dict[str,
     """A row per precision and state of the fields: seconds of a training step of the head."""
     given, rows = adnerf.scene(rays), []
     for precision in precisions:
-        config = dataclasses.replace(NerfConfig(), field=NerfFieldConfig(precision=precision))
+        config = NerfConfig(field=NerfFieldConfig(precision=precision))
         for surface in (False, True):
             params = adnerf.fields(config, given, surface=surface)
             call = adnerf.ours(config, params, given)["step"]
@@ -126,7 +125,7 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("size", adnerf.SIDE, "side of the pictures", flag_values=values)
     flags.DEFINE_integer("rays", 2048, "of a training step", flag_values=values)
     flags.DEFINE_integer("rounds", 3, "measurements; the median counts", flag_values=values)
-    flags.DEFINE_list("chunks", ["0"], "rays of a picture at a time", flag_values=values)
+    flags.DEFINE_list("chunks", ["0"], "rays at a time, multiples of 4", flag_values=values)
     flags.DEFINE_list("precisions", ["default"], "of the products", flag_values=values)
     flags.DEFINE_list("dtypes", ["float32"], "between the layers of pictures", flag_values=values)
     flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)

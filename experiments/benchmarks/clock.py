@@ -24,7 +24,8 @@ from absl import flags
 
 from experiments.benchmarks.flags import multi_override, run_module, setting_flags
 from jaxhead.app.flags import Arguments
-from jaxhead.captures.format import Capture
+from jaxhead.captures.format import Capture, load_capture
+from jaxhead.metrics.images import psnr
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar import verbs
 from jaxhead.systems.avatar.config import AvatarConfig
@@ -32,11 +33,6 @@ from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.training import loop
 from jaxhead.training.runs import load_run
-
-
-def psnr(shown: np.ndarray, truth: np.ndarray) -> float:
-    """Decibels of one picture [0, 1]."""
-    return float(-10 * np.log10(np.mean((shown - truth) ** 2)))
 
 
 def held_out(capture: Capture, run: pathlib.Path, variables, config: AvatarConfig):
@@ -52,7 +48,7 @@ def held_out(capture: Capture, run: pathlib.Path, variables, config: AvatarConfi
     jax.block_until_ready(shown)
     seconds = (time.monotonic() - begin) / count
     truth = (capture.frame(int(frame)) / np.float32(255) for frame in requests.frame_ids)
-    return float(np.mean([psnr(np.asarray(a), b) for a, b in zip(shown, truth)])), seconds
+    return float(np.mean([psnr(a, b) for a, b in zip(shown, truth)])), seconds
 
 
 def measure(path: pathlib.Path, config: AvatarConfig, steps: int, every: int, tell) -> dict:
@@ -64,7 +60,7 @@ def measure(path: pathlib.Path, config: AvatarConfig, steps: int, every: int, te
     with tempfile.TemporaryDirectory() as folder:
         run, begin, apart = pathlib.Path(folder) / "run", time.monotonic(), [0.0]
         with verbs.opened_recipe([path], run, config, 0) as (stages, _):
-            capture = verbs.load_capture(path)
+            capture = load_capture(path)
 
             def scored(stage, step, variables, folder):
                 del stage, folder

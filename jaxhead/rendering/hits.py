@@ -19,6 +19,11 @@ CHUNK, LARGE_CHUNK = 2048, 32768
 """Rays rendered together on a CPU and on an accelerator, where a picture is a few chunks."""
 
 
+def chunk_of(count: int) -> int:
+    """How many of a picture's rays go together."""
+    return min(suited(cpu=CHUNK, accelerator=LARGE_CHUNK), count)
+
+
 def may_hit(
     rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array, segments: int
 ) -> jax.Array:
@@ -57,7 +62,7 @@ def render_hits(
       chunk: rays per call, static; None for what suits the device.
     """
     count = len(hit)
-    chunk = chunk or min(suited(cpu=CHUNK, accelerator=LARGE_CHUNK), count)
+    chunk = chunk or chunk_of(count)
     order = jnp.argsort(~hit, stable=True)
     padded = jnp.pad(order, (0, -count % chunk), constant_values=count)
     chunks = (jnp.sum(hit) + chunk - 1) // chunk

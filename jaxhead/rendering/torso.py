@@ -7,8 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering.chunks import suited
-from jaxhead.rendering.hits import CHUNK, LARGE_CHUNK
+from jaxhead.rendering.hits import chunk_of
 from jaxhead.rendering.integrate import Rendered, over
 
 
@@ -85,7 +84,7 @@ def torso_in_chunks(
       points: of `torso_points`.
     """
     count = len(points)
-    chunk = min(suited(cpu=CHUNK, accelerator=LARGE_CHUNK), count)
+    chunk = chunk_of(count)
     chunks = jnp.pad(points, ((0, -count % chunk), (0, 0))).reshape(-1, chunk, 2)
     colour, alpha = jax.lax.map(layer, chunks)
     return colour.reshape(-1, 3)[:count], alpha.reshape(-1)[:count]
