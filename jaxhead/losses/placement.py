@@ -20,6 +20,36 @@ _SLAB = 1e-3
 _SKIN = 2e-3
 
 
+class GuessTerms(NamedTuple):
+    """Scalars, see `guess_terms`."""
+
+    unseen: jax.Array
+    unseen_color: jax.Array
+
+
+def guess_terms(
+    sigma: jax.Array, rgb: jax.Array, height: jax.Array, colors: jax.Array, hidden: jax.Array
+) -> GuessTerms:
+    """How far the field is from the guess of what no frame shows.
+
+    Args:
+      sigma: (n,) density per metre, rgb: (n, 3) colours in [0, 1] at places near the surface.
+      height: (n,) metres above it.
+      colors: (n, 3) guessed; hidden: (n,) bool, False where frames show the surface: only what is
+        below it is then known to be solid.
+
+    Returns:
+      unseen: mean opacity of a millimetre above the surface, or lack of it below. unseen_color:
+      mean difference from the guessed colour below hidden surface.
+    """
+    opaque = -jnp.expm1(-sigma * _SLAB)
+    below = (height < 0) & (hidden | (height < -_SKIN))
+    wrong = jnp.where(below, jnp.maximum(0.5 - opaque, 0.0), 0.0)
+    wrong += jnp.where(hidden & (height > 0), opaque, 0.0)
+    off = jnp.where((hidden & below)[:, None], jnp.abs(rgb - colors), 0.0)
+    return GuessTerms(jnp.mean(wrong), jnp.mean(off))
+
+
 class SurfaceTerms(NamedTuple):
     """Scalars, see `surface_terms`."""
 

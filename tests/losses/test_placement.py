@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.losses.placement import surface_terms
+from jaxhead.losses.placement import guess_terms, surface_terms
 from jaxhead.rendering.integrate import volume_weights
 from jaxhead.rendering.rays import Samples
 
@@ -62,3 +62,33 @@ def test_what_light_reaches_is_left_to_the_colours():
         ).hidden
     )(1e3)
     assert slope == 0
+
+
+def test_a_guess_is_wrong_above_solid_ground_and_right_below_it():
+    height = jnp.array([-0.005, -0.005, 0.005, -0.001])
+    colors = jnp.full((4, 3), 0.5)
+
+    def terms(sigma, rgb=0.5, hidden=True):
+        return guess_terms(jnp.full(4, sigma), jnp.full((4, 3), rgb), height, colors,
+                           jnp.full(4, hidden))
+
+    # A quarter of the places stands in the air, the others lack one half each.
+    np.testing.assert_allclose(terms(0.0).unseen, 0.75 * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(terms(1e6).unseen, 0.25, rtol=1e-6)
+    np.testing.assert_allclose(terms(0.0, rgb=0.7).unseen_color, 0.75 * 0.2, rtol=1e-5)
+    # What frames show is known to be solid some way below alone, and its colour is theirs.
+    shown = terms(0.0, rgb=0.7, hidden=False)
+    np.testing.assert_allclose(shown.unseen, 0.5 * 0.5, rtol=1e-6)
+    assert shown.unseen_color == 0 and terms(1e6, hidden=False).unseen == 0
+
+
+def test_a_guess_pulls_density_and_colour():
+    height, hidden = jnp.array([-0.004, 0.004]), jnp.array([True, True])
+    colors = jnp.full((2, 3), 0.2)
+
+    def total(sigma, rgb):
+        return sum(guess_terms(sigma, rgb, height, colors, hidden))
+
+    slopes, tint = jax.jit(jax.grad(total, (0, 1)))(jnp.full(2, 100.0), jnp.full((2, 3), 0.6))
+    assert slopes[0] < 0 < slopes[1]
+    assert (tint[0] > 0).all() and (tint[1] == 0).all()

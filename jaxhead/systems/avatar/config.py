@@ -66,6 +66,7 @@ class SamplingConfig:
     frames: int = number(8, 1, 4096)
     head_rays: int = number(128, 1, 1 << 20)  # per frame, through the head's region
     focus: float = number(0.15, 0.0, 0.8)  # share of them through eyes and mouth
+    unseen: int = number(32, 1, 1 << 20)  # per frame, places near the guessed surface
     torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
     uniform: bool = False  # head rays through any pixel alike, `focus` unread
     samples: int = number(12, 1, 1024)
@@ -102,6 +103,8 @@ class LossConfig:
     surface: float = number(0.001, 0.0, 1e6)  # distance from skin, per centimetre
     distortion: float = number(0.0005, 0.0, 1e6)  # spread along a ray, per centimetre
     hidden: float = number(0.001, 0.0, 1e6)  # unseen: solid inside the mesh, empty outside it
+    unseen: float = number(0.001, 0.0, 1e6)  # opacity and colour of what is guessed (unseen.py)
+    unseen_color: float = number(4.0, 0.0, 1e6)  # of the colour in it
     idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
     # Cosine of CLIP's codes; none: 0.1 where its weights are at hand, else 0 (docs/priors.md).
     semantic: float | None = number(None, 0.0, 1e6)
@@ -193,7 +196,8 @@ def insta() -> AvatarConfig:
         torso=TorsoConfig(shown=False),
         loss=LossConfig(
             color=0.6, region=40.0, region_from=500, depth=1.25, near=per_sample, thin=per_sample,
-            opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, idle=0.0, semantic=0.0,
+            opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, unseen=0.0, idle=0.0,
+            semantic=0.0,
             random_background=1.0, table_decay=0.0, network_decay=1e-6,
         ),
         optimiser=OptimiserConfig(

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from jaxhead.captures.body_size import fit_body
 from jaxhead.captures.format import Capture
 from jaxhead.captures.hull import (
     MOST_FRAMES,
@@ -23,6 +24,7 @@ from jaxhead.captures.hull import (
 from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
 from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.torso_predictor import fit_torso_predictor, torso_parameters
+from jaxhead.captures.unseen import Frame, Mesh, Unseen, far_apart, guess_unseen
 from jaxhead.captures.validate import MEASURED
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
@@ -135,6 +137,10 @@ def prepare(
         "background": capture.background,
         "box": box,
         "surface_box": surface_box,
+        "body": np.array(fit_body(
+            lambda frame: capture.masks(frame)[..., 2] > 127, train, capture.K,
+            capture.head_to_camera,
+        ), np.float32),
     }
     measured = train[capture.torso_measured[train]]
     predictor = fit_torso_predictor(
@@ -170,6 +176,10 @@ def prepare(
         )
         arrays["occupancy"] &= shell
         arrays["solid"] = solid_cells(shell)
+    unseen = _unseen(capture, box, config, arrays["occupancy"])
+    arrays |= {f"unseen_{k}": v for k, v in unseen._asdict().items() if k != "cells"}
+    if config.surface.hull:
+        arrays["occupancy"] = unseen.cells
     spec = AvatarSpec(
         frames=len(capture),
         train_frames=len(train),
@@ -199,6 +209,26 @@ def _hull(
         sway[some],
         capture.sway_box,
     )
+
+
+def _unseen(
+    capture: Capture, box: np.ndarray, config: AvatarConfig, allowed: np.ndarray
+) -> Unseen:
+    """What is guessed of the head's far side; all allowed and no place where nobody asks."""
+    if not config.surface.hull and config.loss.unseen == 0:
+        nowhere = np.zeros((0, 3), np.float32)
+        return Unseen(allowed, nowhere, nowhere, nowhere, np.zeros(0, bool))
+    chosen = capture.train[far_apart(capture.head_to_camera[capture.train])]
+    frames = [
+        Frame(capture.frame(int(i)), capture.masks(int(i))[..., 1] > 127, capture.head_to_camera[i])
+        for i in chosen
+    ]
+    head = capture.head
+    mesh = Mesh(
+        np.asarray(head.template), np.asarray(head.faces), np.asarray(head.regions),
+        head.region_names,
+    )
+    return guess_unseen(frames, capture.K, box, mesh, allowed)
 
 
 def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]:

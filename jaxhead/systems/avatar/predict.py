@@ -53,7 +53,8 @@ def predict(
         params["head"], state, frozen, request, origins, directions, config=config
     )
     own, on_body = own_pixels(
-        pixels, request["K"], request["camera_from_own"], request["own_head"]
+        pixels, request["K"], request["camera_from_own"], request["own_head"],
+        body=frozen["body"], size=size,
     )
     reference = torso_points(own, request["torso_motion"], size)
     torso, torso_alpha = torso_in_chunks(

@@ -18,6 +18,7 @@ from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig, OptimiserConfig
 from jaxhead.systems.avatar.density import density_terms
 from jaxhead.systems.avatar.depths import depth_terms
+from jaxhead.systems.avatar.guess import guessed_places
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.rays import (
     LENGTH_UNITS,
@@ -140,6 +141,10 @@ def loss(
     if weights.network_decay > 0:
         kernels = jax.tree.leaves((params["head"]["density"], params["head"]["color"]))
         total += 0.5 * weights.network_decay * sum(jnp.sum(kernel**2) for kernel in kernels)
+    if weights.unseen > 0 and len(frozen["unseen_points"]) > 0:
+        guess = guessed_places(params["head"], batch["jitter"], condition, frozen, config)
+        total += weights.unseen * (guess.unseen + weights.unseen_color * guess.unseen_color)
+        depth |= guess._asdict()
     terms = {
         "color": color, "head_mask": head, "person_mask": cover, "idle": idle, **shape._asdict(),
         **depth,

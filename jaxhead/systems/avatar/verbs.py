@@ -44,7 +44,7 @@ presets = configs.PRESETS
 _FROZEN = (
     "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
     "skin", "reach", "solid", "sway_box",
-    "rules",
+    "rules", "body", "unseen_points", "unseen_normals", "unseen_colors", "unseen_hidden",
 )
 
 

@@ -112,7 +112,10 @@ def render_shot(
         origins, directions = pixel_rays(frozen["K"], shot.head_to_camera, places)
         rays = Rays(origins, directions, jnp.zeros((len(places),), jnp.int32))
         head, _ = render_head(params["head"], rays, frames, cells, frozen, None, config=config)
-        own, on_body = own_pixels(places, frozen["K"], from_own, shot.own[:3, 3])
+        own, on_body = own_pixels(
+            places, frozen["K"], from_own, shot.own[:3, 3],
+            body=frozen["body"], size=size,
+        )
         torso, alpha = model.torso_layer(
             params, torso_points(own, shot.torso_motion, size),
             jnp.broadcast_to(shot.torso_condition, (len(places), shot.torso_condition.shape[-1])),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from jaxhead.captures import body_size
 from jaxhead.systems.avatar import body
 
 K = np.array([[300.0, 0, 64], [0, 300, 64], [0, 0, 1]], np.float32)
@@ -19,11 +20,17 @@ def turned_about_the_head(degrees):
     return move
 
 
-def on_the_body(below, angle):
+def own_pixels(pixels, move, size=body_size.COMMON):
+    return body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, HEAD,
+                           body=jnp.array(size), size=(160, 128))
+
+
+def on_the_body(below, angle, size=body_size.COMMON):
     """(3,) a point of the body's surface in the own camera's coordinates, 0 being the front."""
-    wide, deep = (np.interp(below, body.BELOW, s) for s in (body.HALF_WIDTH, body.HALF_DEPTH))
+    wide = size[1] * np.interp(below + size[0], body_size.BELOW, body_size.HALF_WIDTH)
+    deep = np.interp(below, body_size.BELOW, body_size.HALF_DEPTH)
     aside, ahead = wide * np.sin(angle), -deep * np.cos(angle)
-    return HEAD + np.array([aside, below, body.BEHIND + ahead])
+    return HEAD + np.array([aside, below, body_size.BEHIND + ahead])
 
 
 def seen(point):
@@ -33,7 +40,7 @@ def seen(point):
 
 def test_without_a_turn_every_pixel_is_its_own():
     pixels = np.random.default_rng(0).uniform(0, 128, (50, 2)).astype(np.float32)
-    own, hit = jax.jit(body.own_pixels)(pixels, K, np.eye(4, dtype=np.float32), HEAD)
+    own, hit = jax.jit(own_pixels)(pixels, np.eye(4, dtype=np.float32))
     np.testing.assert_array_equal(own, pixels)
     assert hit.all()
 
@@ -43,14 +50,33 @@ def test_a_point_of_the_body_is_looked_up_where_the_own_camera_saw_it():
         move = turned_about_the_head(degrees)
         points = [on_the_body(b, a) for b in (0.13, 0.17, 0.2, 0.3) for a in (-0.4, 0.0, 0.3)]
         pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
-        own, hit = body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, HEAD)
+        own, hit = own_pixels(pixels, move)
         assert hit.all()
         np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
+
+
+def test_broader_shoulders_are_looked_up_farther_out():
+    move, size = turned_about_the_head(25), (0.02, 1.2)
+    points = [on_the_body(b, a, size) for b in (0.13, 0.17) for a in (-0.4, 0.0, 0.3)]
+    pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
+    own, hit = own_pixels(pixels, move, size)
+    assert hit.all()
+    np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
+    beside = seen(move[:3, :3] @ on_the_body(0.17, 1.2, size) + move[:3, 3])[None]
+    assert own_pixels(beside, move, size)[1].all() and not own_pixels(beside, move)[1].any()
+
+
+def test_what_the_own_camera_did_not_see_is_its_border():
+    move = turned_about_the_head(-40)
+    point = on_the_body(0.42, 0.2)
+    own, hit = own_pixels(seen(move[:3, :3] @ point + move[:3, 3])[None], move)
+    assert hit.all() and seen(point)[1] > 160
+    np.testing.assert_allclose(own[0], [np.clip(seen(point)[0], 0.5, 127.5), 159.5], atol=0.3)
 
 
 def test_beside_the_neck_and_beyond_the_shoulders_is_nothing():
     move = turned_about_the_head(20)
     places = HEAD + np.array([[0.15, 0.12, 0.07], [0.4, 0.3, 0.07], [0.0, 0.3, 0.07]])
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in places])
-    _, hit = body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, HEAD)
+    _, hit = own_pixels(pixels, move)
     assert np.asarray(hit).tolist() == [False, False, True]

@@ -1,0 +1,117 @@
+"""The guess of a head's far side, on a ball with hair that stands off evenly."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from jaxhead.captures.unseen import (
+    SPOTS,
+    Frame,
+    Mesh,
+    far_apart,
+    guess_unseen,
+    hair_thickness,
+    vertex_normals,
+)
+from tests.geometry.test_volume import icosphere
+
+K = np.array([[220.0, 0, 64], [0, 220, 64], [0, 0, 1]])
+RADIUS, HAIR = 0.09, 0.014
+BOX = np.array([[-0.2] * 3, [0.2] * 3], np.float32)
+RED, BLUE = (200, 30, 10), (20, 40, 220)
+
+
+def pose(degrees):
+    """(4, 4) of a camera 0.8 m in front of a head that turned."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+    matrix[:3, 3] = 0, 0, 0.8
+    return matrix
+
+
+def frame(degrees, hair=HAIR):
+    """A ball whose head's left half is red and whose right half is blue."""
+    row, column = np.mgrid[:128, :128] + 0.5
+    rays = np.stack([(column - 64) / 220, (row - 64) / 220, np.ones_like(row)], -1)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    middle = np.array([0, 0, 0.8])
+    along = rays @ middle
+    off = middle @ middle - along**2
+    head = off < (RADIUS + hair) ** 2
+    near = along - np.sqrt(np.maximum((RADIUS + hair) ** 2 - off, 0))
+    own = (near[..., None] * rays - middle) @ pose(degrees)[:3, :3]
+    picture = np.where((own[..., :1] < 0), np.uint8(RED), np.uint8(BLUE))
+    return Frame(np.where(head[..., None], picture, np.uint8(128)), head, pose(degrees))
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    vertices, faces = icosphere(3, RADIUS)
+    a, b, c = np.asarray(vertices, np.float64)[faces].transpose(1, 0, 2)
+    inwards = np.sum(np.cross(b - a, c - a) * a, -1) < 0
+    faces = np.where(inwards[:, None], faces[:, ::-1], faces)
+    return Mesh(vertices, faces, np.zeros(len(vertices), int), ("scalp",))
+
+
+@pytest.fixture(scope="module")
+def guess(mesh):
+    frames = [frame(degrees) for degrees in (-15, 0, 15)]
+    return guess_unseen(frames, K, BOX, mesh, np.ones((40, 40, 40), bool))
+
+
+def test_frames_far_apart_are_the_ends_of_a_turn():
+    poses = np.stack([pose(degrees) for degrees in (0, 1, 2, 20, 3, -20, 4)])
+    assert {3, 5} <= set(far_apart(poses, 3).tolist())
+    assert far_apart(poses[:2], 5).tolist() == [0, 1]
+    np.testing.assert_array_equal(far_apart(poses[[0, 0, 0]], 2), [0])
+
+
+def test_hair_is_as_thick_at_the_back_as_at_the_outline(mesh):
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    np.testing.assert_allclose(normals, mesh.vertices / RADIUS, atol=0.12)
+    thickness = hair_thickness([frame(0), frame(10)], K, mesh, normals)
+    np.testing.assert_allclose(thickness, HAIR, atol=0.007)
+    bald = hair_thickness([frame(0, hair=0.0)], K, mesh, normals)
+    assert bald.max() < 0.005
+    skin = mesh._replace(names=("face",))
+    assert not hair_thickness([frame(0)], K, skin, normals).any()
+
+
+def test_the_guessed_surface_is_the_ball_s(guess):
+    assert guess.points.shape == guess.normals.shape == guess.colors.shape == (SPOTS, 3)
+    np.testing.assert_allclose(np.linalg.norm(guess.points, axis=-1), RADIUS + HAIR, atol=0.006)
+    behind = guess.points[:, 2] > 0.03
+    assert guess.hidden[behind].all()
+    assert not guess.hidden[guess.points[:, 2] < -0.06].any()
+
+
+def test_the_far_side_has_the_colours_of_the_near_one(guess):
+    left, right = guess.points[:, 0] < -0.04, guess.points[:, 0] > 0.04
+    for side, true in ((left, RED), (right, BLUE)):
+        near = side & (guess.points[:, 2] < -0.04)
+        assert np.abs(guess.colors[near] - np.array(true) / 255).max() < 0.02
+        far = guess.colors[side & (guess.points[:, 2] > 0.03)].mean(0)
+        other = np.array(BLUE if true is RED else RED) / 255
+        assert np.linalg.norm(far - np.array(true) / 255) < 0.5 * np.linalg.norm(far - other)
+
+
+def test_air_behind_the_head_is_emptied_and_hair_and_what_is_seen_stay(guess):
+    axis = (np.arange(40) + 0.5) / 40 * 0.4 - 0.2
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    shadow = (np.hypot(x, y) < 0.03) & (z > RADIUS + HAIR + 0.015) & (z < 0.15)
+    assert not guess.cells[shadow].any()
+    assert guess.cells[radius < RADIUS + HAIR - 0.005].all()
+    assert guess.cells[(z < -0.12)].all() and guess.cells[np.hypot(x, y) > 0.15].all()
+
+
+def test_cells_that_are_not_allowed_stay_out(mesh):
+    allowed = np.random.default_rng(0).random((20, 20, 20)) < 0.5
+    found = guess_unseen([frame(0)], K, BOX, mesh, allowed)
+    assert not found.cells[~allowed].any() and found.cells.any()
+
+
+def test_a_mesh_of_holes_alone_has_no_place(mesh):
+    hollow = mesh._replace(names=("mouth",))
+    found = guess_unseen([frame(0)], K, BOX, hollow, np.ones((8, 8, 8), bool))
+    assert found.points.shape == (0, 3) and found.hidden.shape == (0,)
