@@ -7,28 +7,33 @@ CAPTURE is the folder that `jaxhead synthesize` made, RUN an avatar trained on i
 a run of the same capture trained with `--set field.mapping=none`. Every novel view of `truth/` is
 rendered with its own camera and its frame's expression. PSNR is the mean over views, inside the
 person's and the head's mask; a hole is a pixel of the head's mask where the head's own opacity is
-below one half; depth is compared where it is not a hole, the median of the absolute error.
+below one half; depth is compared where it is not a hole, the median of the absolute error over the
+head and over the face, which is where the mesh shows skin.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.benchmarks.flags import run_module
 from jaxhead.app.flags import Arguments
 from jaxhead.captures.format import load_capture
+from jaxhead.captures.hull import SKIN
 from jaxhead.captures.synthetic import Truth, load_truth
 from jaxhead.evaluation.landmarks import face_reader
 from jaxhead.evaluation.scores import frame_scores, mean_of
 from jaxhead.evaluation.sheets import to_uint8
 from jaxhead.files.atomic import write_json
 from jaxhead.files.errors import InputError
-from jaxhead.heads.model import head_from_arrays
+from jaxhead.geometry.cameras import project
+from jaxhead.geometry.rasterise import rasterise
+from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
@@ -42,6 +47,7 @@ from jaxhead.training.runs import load_run
 FIGURES = (
     ("person", "PSNR person", "{:.2f}"), ("head", "PSNR head", "{:.2f}"),
     ("holes", "holes", "{:.2%}"), ("depth_mm", "depth mm", "{:.2f}"),
+    ("face_mm", "face depth mm", "{:.2f}"),
     ("found", "faces found", "{:.0%}"),
 )  # fmt: skip
 PER_PICTURE = (
@@ -51,7 +57,8 @@ INSIDE = 127
 
 
 def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
-    """The run's picture of every novel view, in order: "rgb", "alpha", "depth" of `predict`.
+    """The run's picture of every novel view, in order: "rgb", "alpha", "depth" of `predict`, and
+    "skin" (H, W) bool, where the run's mesh shows the face's skin.
 
     Raises:
       InputError: no run there, or one of another capture.
@@ -64,19 +71,42 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
     (stage,) = build(config, spec, frozen, None)
     variables, _ = loop.load_variables(stage, run.path, seed=run.seed)
     render = renderer(variables, frozen, requests.size, config)
+    skin = _skin_masks(inputs)
     for view in range(len(requests.frame_ids)):
-        yield {name: np.asarray(value) for name, value in render(requests, view).items()}
+        made = {name: np.asarray(value) for name, value in render(requests, view).items()}
+        yield made | {"skin": skin(requests, view)}
+
+
+def _skin_masks(inputs: dict[str, np.ndarray]) -> Callable[[Requests, int], np.ndarray]:
+    head, faces = _head_of(inputs), inputs["head/faces"]
+    names = [head.region_names.index(name) for name in SKIN if name in head.region_names]
+    is_skin = np.isin(np.asarray(head.regions), names)[faces].all(1)
+    draw = jax.jit(rasterise, static_argnames="size")
+
+    def mask(requests: Requests, view: int) -> np.ndarray:
+        pixels, depth = project(
+            requests.vertices[view], requests.K, requests.head_to_camera[view]
+        )
+        face = np.asarray(draw(pixels, depth, faces, size=requests.size)[0])
+        return (face >= 0) & is_skin[np.maximum(face, 0)]
+
+    return mask
+
+
+def _head_of(inputs: dict[str, np.ndarray]) -> HeadModel:
+    prefix = "head/"
+    return head_from_arrays(
+        {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
+    )
 
 
 def view_requests(
     spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth, config: AvatarConfig
 ) -> Requests:
     """One request per novel view: its camera, all else that of its frame."""
-    prefix = "head/"
-    head = head_from_arrays(
-        {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
+    every = make_requests(
+        RenderOptions(split="all"), spec, inputs, _head_of(inputs), config
     )
-    every = make_requests(RenderOptions(split="all"), spec, inputs, head, config)
     place = {int(frame): at for at, frame in enumerate(every.frame_ids)}
     missing = sorted({int(frame) for frame in truth.view_ids} - set(place))
     if missing:
@@ -101,7 +131,8 @@ def view_scores(
     person, head = (truth.masks[view, ..., k] > INSIDE for k in (0, 1))
     scores = frame_scores(picture["rgb"], truth.frames[view], person, head)
     solid = head & (picture["depth"] > 0)
-    off = np.abs(picture["depth"] - truth.depth[view])[solid & (truth.depth[view] > 0)]
+    off = np.abs(picture["depth"] - truth.depth[view])
+    known = solid & (truth.depth[view] > 0)
     found = float("nan")
     if read_face is not None and read_face(truth.frames[view]) is not None:
         found = float(read_face(to_uint8(picture["rgb"])) is not None)
@@ -111,9 +142,14 @@ def view_scores(
         # The second mask of `frame_scores` is any region.
         "head": scores["face"]["psnr"],
         "holes": float(1 - solid.sum() / head.sum()) if head.any() else float("nan"),
-        "depth_mm": float(1e3 * np.median(off)) if len(off) else float("nan"),
+        "depth_mm": _millimetres(off[known]),
+        "face_mm": _millimetres(off[known & picture["skin"]]),
         "found": found,
     }
+
+
+def _millimetres(off: np.ndarray) -> float:
+    return float(1e3 * np.median(off)) if len(off) else float("nan")
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, Any]:

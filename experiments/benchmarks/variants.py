@@ -5,7 +5,8 @@
 
 Groups: `encodings` of the head's points; `parts` of the method. Every step is a command of jaxhead;
 one whose output exists under `--out` is done, so an interrupted benchmark goes on. The last 20 % of
-the frames are held out; "driven" predicts the torso's motion instead of measuring it. The time of a
+the frames are held out; "driven" predicts the torso's motion instead of measuring it; "novel" are
+the views from the side that a synthetic capture holds. The time of a
 step is the median over what the run logged: run nothing else beside it.
 """
 
@@ -18,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks import novel_views
 from experiments.benchmarks.flags import run_module
 from experiments.benchmarks.quality import trained
 from jaxhead.app.flags import Arguments, UsageError
+from jaxhead.captures.synthetic import load_truth
 
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "encodings": {
@@ -36,6 +39,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "expression: everywhere": ("field.expression_region=everywhere",),
         "expression: one number": ("field.expression_dims=1",),
         "no shell around the mesh": ("surface.shell=false",),
+        "no guess of the far side": ("loss.unseen=0",),
         "no sway": ("surface.sway=false",),
         "hair without the pose": ("field.pose=false",),
         "occupancy: from silhouettes alone": ("sampling.occupancy_every=1000000",),
@@ -51,6 +55,11 @@ COLUMNS = (
     ("driven image", ("driven", "image", "psnr")),
     ("driven face", ("driven", "face", "psnr")),
 )
+NOVEL = (
+    ("novel person", ("novel", "person")), ("novel head", ("novel", "head")),
+    ("face depth mm", ("novel", "face_mm")),
+)  # fmt: skip
+"""Columns of a synthetic capture, which holds views that no training camera saw."""
 
 
 def step_milliseconds(run: pathlib.Path) -> float:
@@ -65,11 +74,12 @@ def report(rows: dict[str, tuple[dict[str, Any], float]]) -> str:
     Args:
       rows: {variant: (report of `jaxhead evaluate`, milliseconds per step)}.
     """
-    titles = [title for title, _ in COLUMNS]
+    columns = COLUMNS + (NOVEL if all("novel" in scores for scores, _ in rows.values()) else ())
+    titles = [title for title, _ in columns]
     lines = ["| | " + " | ".join(titles) + " | ms/step |", "|---" * (len(titles) + 2) + "|"]
     for name, (scores, time) in rows.items():
         cells = []
-        for title, path in COLUMNS:
+        for title, path in columns:
             value: Any = scores
             for key in path:
                 value = value[key]
@@ -95,11 +105,16 @@ def run(arguments: Arguments) -> int:
     if group not in GROUPS:
         raise UsageError(f"unknown group {group}, expected one of {', '.join(GROUPS)}")
     folder = pathlib.Path(flags.out) / (pathlib.Path(capture).name or "capture")
+    synthetic = (pathlib.Path(capture) / "truth" / "truth.npz").is_file()
+    truth = load_truth(capture) if synthetic else None
     rows = {}
     for name, settings in GROUPS[group].items():
         path = folder / "".join(c if c.isalnum() else "_" for c in name)
         length = ["--steps", str(flags.steps)]
         scores = trained(pathlib.Path(capture), path, length, [*flags.set, *settings])
+        if truth is not None:
+            novel = novel_views.means(novel_views.score(str(path), truth, None))
+            scores = scores | {"novel": novel["all"]}
         rows[name] = scores, step_milliseconds(path)
     print(report(rows))
     return 0

@@ -89,10 +89,13 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     np.testing.assert_array_equal(
         requests.vertices, subject.inputs["vertices"][truth.view_ids].astype(np.float32)
     )
-    perfect = {"rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0]}
+    skin = novel_views._skin_masks(subject.inputs)(requests, 0)
+    face = truth.masks[0, ..., 1] > 127
+    assert skin.any() and np.mean(face[skin]) > 0.9 and skin.sum() < 0.9 * face.sum()
+    perfect = {"rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0], "skin": skin}
     rows = [novel_views.view_scores(perfect, truth, view, None) for view in range(2)]
     assert rows[0]["person"] == 100.0 and rows[1]["person"] < 100.0
-    assert rows[0]["depth_mm"] == 0.0 and rows[0]["holes"] <= 0.05
+    assert rows[0]["depth_mm"] == rows[0]["face_mm"] == 0.0 and rows[0]["holes"] <= 0.05
     result = {"views": 2, "runs": {"run": novel_views.means(rows)}, "reason": "no model"}
     assert "| run, all |" in novel_views.report(result)
 
