@@ -112,7 +112,7 @@ def make_requests(
     motion = torso_motion(options, inputs, frames, own_poses, notes)
     condition_torso = np.clip(torso_condition(inputs, motion, spec.size), -4.0, 4.0)
     if _turned(options):
-        notes.append("the torso is laid on a cylinder for views that its camera did not see")
+        notes.append("the torso is laid on a body for views that its camera did not see")
     own = options.pose_from is None and options.expression_from is None
     return _sized(options, spec, inputs, Requests(
         frame_ids=frames if own else np.full(len(frames), -1),
