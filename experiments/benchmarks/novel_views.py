@@ -2,6 +2,7 @@
 
     python -m experiments.benchmarks.novel_views head run
     python -m experiments.benchmarks.novel_views head run --without run_unmapped --json views.json
+    python -m experiments.benchmarks.novel_views head run_of_video --tracked
 
 CAPTURE is the folder that `jaxhead synthesize` made, RUN an avatar trained on it. `--without` names
 a run of the same capture trained with `--set field.mapping=none`. Every novel view of `truth/` is
@@ -9,21 +10,28 @@ rendered with its own camera and its frame's expression. PSNR is the mean over v
 person's and the head's mask; a hole is a pixel of the head's mask where the head's own opacity is
 below one half; depth is compared where it is not a hole, the median of the absolute error over the
 head and over the face, which is where the mesh shows skin.
+
+With `--tracked` RUN is of a capture that was made of the clip as a video, so that cameras and
+meshes are what the tracker found. Focal length, distance and size are then the tracker's: the novel
+camera goes round the same place of the head, as far behind the face's skin in its own frame, and
+depths are compared from that skin on in units of the true head.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from experiments.benchmarks.flags import run_module
+from experiments.benchmarks.tracked_views import tracked_camera
 from jaxhead.app.flags import Arguments
-from jaxhead.captures.format import load_capture
+from jaxhead.captures.format import Capture, load_capture
 from jaxhead.captures.hull import SKIN
 from jaxhead.captures.synthetic import Truth, load_truth
 from jaxhead.evaluation.landmarks import face_reader
@@ -32,7 +40,7 @@ from jaxhead.evaluation.sheets import to_uint8
 from jaxhead.files.atomic import write_json
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.cameras import project
-from jaxhead.geometry.rasterise import rasterise
+from jaxhead.geometry.rasterise import interpolate, rasterise
 from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.config import AvatarConfig
@@ -56,9 +64,15 @@ PER_PICTURE = (
 INSIDE = 127
 
 
-def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
+def pictures(
+    run_path: str, truth: Truth, clip: Capture | None = None
+) -> Iterator[dict[str, np.ndarray]]:
     """The run's picture of every novel view, in order: "rgb", "alpha", "depth" of `predict`, and
     "skin" (H, W) bool, where the run's mesh shows the face's skin.
+
+    Args:
+      run_path: the run; truth: of the synthetic capture.
+      clip: that capture where the run is of its video, see `tracked_views.tracked_camera`.
 
     Raises:
       InputError: no run there, or one of another capture.
@@ -73,24 +87,38 @@ def pictures(run_path: str, truth: Truth) -> Iterator[dict[str, np.ndarray]]:
     render = renderer(variables, frozen, requests.size, config)
     skin = _skin_masks(inputs)
     for view in range(len(requests.frame_ids)):
+        world = None
+        if clip is not None:
+            seen = skin(requests, requests.own_poses[view], view)
+            world = tracked_camera(requests, truth, clip, view, *seen)
+            requests.head_to_camera[view] = world.head_to_camera
         made = {name: np.asarray(value) for name, value in render(requests, view).items()}
-        yield made | {"skin": skin(requests, view)}
+        if world is not None:
+            depth = world.true + (made["depth"] - world.own) / world.larger
+            made["depth"] = np.where(made["depth"] > 0, depth, 0.0)
+        face, _ = skin(requests, requests.head_to_camera[view], view)
+        yield made | {"skin": face}
 
 
-def _skin_masks(inputs: dict[str, np.ndarray]) -> Callable[[Requests, int], np.ndarray]:
+def _skin_masks(inputs: dict[str, np.ndarray]):
+    """A function (requests, pose, view) -> where the mesh shows the face's skin (H, W) bool, and
+    the mesh's depth (H, W) metres."""
     head, faces = _head_of(inputs), inputs["head/faces"]
     names = [head.region_names.index(name) for name in SKIN if name in head.region_names]
     is_skin = np.isin(np.asarray(head.regions), names)[faces].all(1)
-    draw = jax.jit(rasterise, static_argnames="size")
 
-    def mask(requests: Requests, view: int) -> np.ndarray:
-        pixels, depth = project(
-            requests.vertices[view], requests.K, requests.head_to_camera[view]
-        )
-        face = np.asarray(draw(pixels, depth, faces, size=requests.size)[0])
-        return (face >= 0) & is_skin[np.maximum(face, 0)]
+    @functools.partial(jax.jit, static_argnames="size")
+    def draw(vertices, K, pose, size):
+        pixels, depth = project(vertices, K, pose)
+        face, weights, _ = rasterise(pixels, depth, faces, size)
+        return face, interpolate(depth[:, None], faces, face, weights)[..., 0]
 
-    return mask
+    def masks(requests: Requests, pose: np.ndarray, view: int) -> tuple[np.ndarray, np.ndarray]:
+        seen = draw(requests.vertices[view], requests.K, pose, size=requests.size)
+        face, depth = map(np.asarray, seen)
+        return (face >= 0) & is_skin[np.maximum(face, 0)], depth
+
+    return masks
 
 
 def _head_of(inputs: dict[str, np.ndarray]) -> HeadModel:
@@ -116,11 +144,13 @@ def view_requests(
     return dataclasses.replace(every, **chosen | {"head_to_camera": truth.head_to_camera})
 
 
-def score(run_path: str, truth: Truth, read_face) -> list[dict[str, float]]:
+def score(
+    run_path: str, truth: Truth, read_face, clip: Capture | None = None
+) -> list[dict[str, float]]:
     """One dictionary of `FIGURES` and "yaw" in degrees per view; NaN where undefined."""
     return [
         view_scores(picture, truth, view, read_face)
-        for view, picture in enumerate(pictures(run_path, truth))
+        for view, picture in enumerate(pictures(run_path, truth, clip))
     ]
 
 
@@ -182,26 +212,35 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def evaluate(capture: str, runs: dict[str, str], *, assets: str | None = None) -> dict[str, Any]:
+def evaluate(
+    capture: str, runs: dict[str, str], *, tracked: bool = False, assets: str | None = None
+) -> dict[str, Any]:
     """Means of every run on the novel views of a capture.
 
     Args:
       capture: a synthetic capture.
       runs: {name for the table: run folder}.
+      tracked: the runs are of a capture of its video.
       assets: folder of third-party models.
 
     Raises:
       InputError: no truth, no run, or a run of another capture.
     """
-    digest, truth = load_capture(capture).digest, load_truth(capture)
+    clip, truth = load_capture(capture), load_truth(capture)
     if not len(truth.view_ids):
         raise InputError(f"{capture}: holds no novel view, expected some")
     for path in runs.values():
         known = load_run(path).sources[0]["digest"]
-        if known != digest:
-            raise InputError(f"{path}: made of capture {known[:12]}, {capture} is {digest[:12]}")
+        if known != clip.digest and not tracked:
+            raise InputError(
+                f"{path}: made of capture {known[:12]}, {capture} is {clip.digest[:12]}; --tracked "
+                "where it was made of its video"
+            )
     with face_reader(assets) as (read_face, reason):
-        found = {name: means(score(path, truth, read_face)) for name, path in runs.items()}
+        found = {
+            name: means(score(path, truth, read_face, clip if tracked else None))
+            for name, path in runs.items()
+        }
     return {"views": len(truth.view_ids), "runs": found, "reason": reason}
 
 
@@ -209,6 +248,9 @@ def _define(values) -> None:
     from absl import flags
 
     flags.DEFINE_string("without", None, "a run without the mapping", flag_values=values)
+    flags.DEFINE_boolean(
+        "tracked", False, "RUN is of a capture of the clip's video", flag_values=values
+    )
     flags.DEFINE_string("assets", None, "folder of third-party models", flag_values=values)
     flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)
 
@@ -220,7 +262,7 @@ def run(arguments: Arguments) -> int:
     runs = {"run": run_path}
     if flags.without:
         runs["without mapping"] = flags.without
-    result = evaluate(capture, runs, assets=flags.assets)
+    result = evaluate(capture, runs, tracked=flags.tracked, assets=flags.assets)
     print(report(result))
     if flags.json:
         write_json(flags.json, result)

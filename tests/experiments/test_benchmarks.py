@@ -79,6 +79,7 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     from experiments.benchmarks import novel_views
     from experiments.benchmarks.flags import multi_override
     from experiments.benchmarks.subject import open_subject
+    from experiments.benchmarks.tracked_views import tracked_camera
     from jaxhead.captures.synthetic import load_truth
 
     subject = open_subject(capture, tmp_path, multi_override("default", TINY))
@@ -89,9 +90,18 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     np.testing.assert_array_equal(
         requests.vertices, subject.inputs["vertices"][truth.view_ids].astype(np.float32)
     )
-    skin = novel_views._skin_masks(subject.inputs)(requests, 0)
+    draw = novel_views._skin_masks(subject.inputs)
+    skin, _ = draw(requests, requests.head_to_camera[0], 0)
     face = truth.masks[0, ..., 1] > 127
     assert skin.any() and np.mean(face[skin]) > 0.9 and skin.sum() < 0.9 * face.sum()
+    # A tracker that found the truth leaves the cameras where they are.
+    for view in (0, len(truth.view_ids) - 1):
+        seen = draw(requests, requests.own_poses[view], view)
+        world = tracked_camera(requests, truth, subject.capture, view, *seen)
+        assert abs(world.own - world.true) < 4e-3 and abs(world.larger - 1) < 4e-3
+        np.testing.assert_allclose(
+            world.head_to_camera, truth.head_to_camera[view], atol=6e-3
+        )
     perfect = {"rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0], "skin": skin}
     rows = [novel_views.view_scores(perfect, truth, view, None) for view in range(2)]
     assert rows[0]["person"] == 100.0 and rows[1]["person"] < 100.0
