@@ -1,6 +1,7 @@
 """The field held to the guess of what no frame shows."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +13,14 @@ from jaxhead.systems.avatar.inputs import prepare
 KEYS = jax.random.key_data(jax.random.split(jax.random.key(3), 4))
 
 
-def places(small, variables, condition, keys=KEYS, frozen=None):
-    head = variables.params["avatar"]["head"]
-    return guessed_places(head, keys, condition, frozen or small.frozen, small.config)
-
-
 def test_frames_are_drawn_apart_so_that_devices_may_share_them(small, variables):
     condition = jax.random.normal(jax.random.key(0), (4, small.spec.components))
-    whole = places(small, variables, condition)
-    halves = [places(small, variables, condition[k : k + 2], KEYS[k : k + 2]) for k in (0, 2)]
+    places = jax.jit(functools.partial(guessed_places, config=small.config))
+    head, frozen = variables.params["avatar"]["head"], small.frozen
+    whole = places(head, KEYS, condition, frozen)
+    halves = [
+        places(head, KEYS[k : k + 2], condition[k : k + 2], frozen) for k in (0, 2)
+    ]
     for all_, *some in zip(whole, *halves):
         assert all_ > 0
         np.testing.assert_allclose(all_, sum(some) / 2, rtol=1e-5)
