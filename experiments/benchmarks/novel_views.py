@@ -41,13 +41,12 @@ from jaxhead.files.atomic import write_json
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.cameras import project
 from jaxhead.geometry.rasterise import interpolate, rasterise
-from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
 from jaxhead.systems.avatar.requests import Requests, make_requests
 from jaxhead.systems.avatar.system import build
-from jaxhead.systems.avatar.verbs import frozen_arrays, renderer
+from jaxhead.systems.avatar.verbs import frozen_arrays, head_of, renderer
 from jaxhead.training import loop
 from jaxhead.training.configuration import from_document
 from jaxhead.training.runs import load_run
@@ -103,7 +102,7 @@ def pictures(
 def _skin_masks(inputs: dict[str, np.ndarray]):
     """A function (requests, pose, view) -> where the mesh shows the face's skin (H, W) bool, and
     the mesh's depth (H, W) metres."""
-    head, faces = _head_of(inputs), inputs["head/faces"]
+    head, faces = head_of(inputs), inputs["head/faces"]
     names = [head.region_names.index(name) for name in SKIN if name in head.region_names]
     is_skin = np.isin(np.asarray(head.regions), names)[faces].all(1)
 
@@ -121,19 +120,12 @@ def _skin_masks(inputs: dict[str, np.ndarray]):
     return masks
 
 
-def _head_of(inputs: dict[str, np.ndarray]) -> HeadModel:
-    prefix = "head/"
-    return head_from_arrays(
-        {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
-    )
-
-
 def view_requests(
     spec: AvatarSpec, inputs: dict[str, np.ndarray], truth: Truth, config: AvatarConfig
 ) -> Requests:
     """One request per novel view: its camera, all else that of its frame."""
     every = make_requests(
-        RenderOptions(split="all"), spec, inputs, _head_of(inputs), config
+        RenderOptions(split="all"), spec, inputs, head_of(inputs), config
     )
     place = {int(frame): at for at, frame in enumerate(every.frame_ids)}
     missing = sorted({int(frame) for frame in truth.view_ids} - set(place))
@@ -141,7 +133,7 @@ def view_requests(
         raise InputError(f"the run knows nothing of frame {missing[0]}: made of another capture?")
     rows = np.array([place[int(frame)] for frame in truth.view_ids])
     chosen = {name: getattr(every, name)[rows] for name in PER_PICTURE}
-    return dataclasses.replace(every, **chosen | {"head_to_camera": truth.head_to_camera})
+    return dataclasses.replace(every, **chosen | {"head_to_camera": truth.head_to_camera.copy()})
 
 
 def score(

@@ -6,8 +6,8 @@
 Groups: `encodings` of the head's points; `parts` of the method. Every step is a command of jaxhead;
 one whose output exists under `--out` is done, so an interrupted benchmark goes on. The last 20 % of
 the frames are held out; "driven" predicts the torso's motion instead of measuring it; "novel" are
-the views from the side that a synthetic capture holds. The time of a
-step is the median over what the run logged: run nothing else beside it.
+the views from the side that a synthetic capture holds. The time of a step is the median over what
+the run logged: run nothing else beside it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def run(arguments: Arguments) -> int:
         path = folder / "".join(c if c.isalnum() else "_" for c in name)
         length = ["--steps", str(flags.steps)]
         scores = trained(pathlib.Path(capture), path, length, [*flags.set, *settings])
-        if truth is not None:
+        if truth is not None and len(truth.view_ids):
             novel = novel_views.means(novel_views.score(str(path), truth, None))
             scores = scores | {"novel": novel["all"]}
         rows[name] = scores, step_milliseconds(path)

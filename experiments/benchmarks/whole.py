@@ -10,10 +10,9 @@ import jax.numpy as jnp
 
 from experiments.benchmarks.subject import Subject
 from experiments.benchmarks.timing import Timing, compare
-from jaxhead.heads.model import head_from_arrays
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.requests import make_requests
-from jaxhead.systems.avatar.verbs import renderer
+from jaxhead.systems.avatar.verbs import head_of, renderer
 from jaxhead.training.devices import replicate
 from jaxhead.training.state import stream
 from jaxhead.training.step import one_step
@@ -88,10 +87,7 @@ def _step_row(timing: Timing, count: int, samples: int) -> dict[str, float]:
 
 def frame_times(subject: Subject, *, sizes: Sequence[int], rounds: int = 5) -> list[dict[str, Any]]:
     """Whole pictures of an untrained avatar, whose head is as large as the silhouettes allow."""
-    inputs, prefix = subject.inputs, "head/"
-    head = head_from_arrays(
-        {name[len(prefix) :]: x for name, x in inputs.items() if name.startswith(prefix)}
-    )
+    inputs, head = subject.inputs, head_of(subject.inputs)
     rows = []
     for size in sizes:
         options = RenderOptions(split="train", frames=1, size=size)

@@ -15,6 +15,8 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxhead.captures.hull import SKIN, nearest_surface, solid_cells
+from jaxhead.geometry.cameras import camera_centre
+from jaxhead.geometry.meshes import uniform_laplacian, vertex_normals
 
 MOST_FRAMES = 24
 DEEP = 0.01
@@ -103,7 +105,7 @@ def guess_unseen(
     core |= near & (side < 0) & (distance > DEEP)
     wall = _Wall(core.reshape(allowed.shape), box)
 
-    normals = vertex_normals(mesh.vertices, mesh.faces)
+    normals = np.asarray(vertex_normals(mesh.vertices, mesh.faces))
     thickness = hair_thickness(frames, K, mesh, normals)
     points = mesh.vertices + thickness[:, None] * normals
     colors, seen = surface_colors(frames, K, mesh, points, normals, wall)
@@ -113,7 +115,7 @@ def guess_unseen(
     cells = core | (np.where(side < 0, -distance, distance) <= thickness[nearest] + 0.5 * cell)
     for frame in frames:
         rest = np.flatnonzero(allowed.ravel() & ~cells)
-        cells[rest] = ~wall.hides(centres[rest], _camera_of(frame.head_to_camera))
+        cells[rest] = ~wall.hides(centres[rest], _camera(frame.head_to_camera))
 
     outer = ~mesh.within(HOLLOW) & _in_heads(frames, K, points)
     corners, weights = _spots(points, mesh.faces[outer[mesh.faces].all(1)])
@@ -140,16 +142,6 @@ def _spots(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
     return faces[triangles], np.diff(weights, prepend=0.0, append=1.0, axis=-1)
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, triangles weighted by area; zero for a vertex of none."""
-    corners = vertices[faces].astype(np.float64)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = np.zeros((len(vertices), 3))
-    for k in range(3):
-        np.add.at(total, faces[:, k], cross)
-    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)
-
-
 def hair_thickness(
     frames: list[Frame], K: np.ndarray, mesh: Mesh, normals: np.ndarray
 ) -> np.ndarray:
@@ -162,7 +154,7 @@ def hair_thickness(
     found = np.full((len(frames), len(mesh.vertices)), np.nan)
     skin = mesh.within(SKIN)
     for row, frame in zip(found, frames):
-        view = _camera_of(frame.head_to_camera) - mesh.vertices
+        view = _camera(frame.head_to_camera) - mesh.vertices
         view /= np.linalg.norm(view, axis=-1, keepdims=True)
         edge = np.flatnonzero((np.abs(np.sum(view * normals, -1)) < OUTLINE) & ~skin)
         if len(edge) == 0:
@@ -191,7 +183,7 @@ def surface_colors(
     """
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
     for frame in frames:
-        camera = _camera_of(frame.head_to_camera)
+        camera = _camera(frame.head_to_camera)
         view = camera - points
         facing = np.sum(view * normals, -1) / np.linalg.norm(view, axis=-1)
         head, in_picture = _sampled(frame.head, K, frame.head_to_camera, points)
@@ -231,8 +223,8 @@ class _Wall(NamedTuple):
         return hidden
 
 
-def _camera_of(head_to_camera: np.ndarray) -> np.ndarray:
-    return -head_to_camera[:3, :3].T @ head_to_camera[:3, 3]
+def _camera(head_to_camera: np.ndarray) -> np.ndarray:
+    return np.asarray(camera_centre(head_to_camera))
 
 
 def _in_heads(frames: list[Frame], K: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -259,12 +251,9 @@ def _spread(values: np.ndarray, known: np.ndarray, faces: np.ndarray) -> np.ndar
     """(V, k) with unknown values between their neighbours', as heat spreads over the mesh."""
     if not known.any():
         return values
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    ones = np.ones(len(ends))
-    graph = coo_matrix((ones, (ends[:, 0], ends[:, 1])), shape=(len(values),) * 2).tocsr()
-    share = np.maximum(np.asarray(graph.sum(1)), 1)
+    ends, share = uniform_laplacian(faces, len(values))
+    graph = coo_matrix((share[ends[:, 0]], ends.T), shape=(len(values),) * 2).tocsr()
     spread = np.where(known[:, None], values, values[known].mean(0))
     for _ in range(_ROUNDS):
-        spread = np.where(known[:, None], values, graph @ spread / share)
+        spread = np.where(known[:, None], values, graph @ spread)
     return spread

@@ -11,8 +11,8 @@ from jaxhead.captures.unseen import (
     far_apart,
     guess_unseen,
     hair_thickness,
-    vertex_normals,
 )
+from jaxhead.geometry.meshes import vertex_normals
 from tests.geometry.test_volume import icosphere
 
 K = np.array([[220.0, 0, 64], [0, 220, 64], [0, 0, 1]])
@@ -67,7 +67,7 @@ def test_frames_far_apart_are_the_ends_of_a_turn():
 
 
 def test_hair_is_as_thick_at_the_back_as_at_the_outline(mesh):
-    normals = vertex_normals(mesh.vertices, mesh.faces)
+    normals = np.asarray(vertex_normals(mesh.vertices, mesh.faces))
     np.testing.assert_allclose(normals, mesh.vertices / RADIUS, atol=0.12)
     thickness = hair_thickness([frame(0), frame(10)], K, mesh, normals)
     np.testing.assert_allclose(thickness, HAIR, atol=0.007)

@@ -197,8 +197,7 @@ def insta() -> AvatarConfig:
         loss=LossConfig(
             color=0.6, region=40.0, region_from=500, depth=1.25, near=per_sample, thin=per_sample,
             opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, unseen=0.0, idle=0.0,
-            semantic=0.0,
-            random_background=1.0, table_decay=0.0, network_decay=1e-6,
+            semantic=0.0, random_background=1.0, table_decay=0.0, network_decay=1e-6,
         ),
         optimiser=OptimiserConfig(
             learning_rate=1.75e-3, table_rate=1.75e-3, final_share=1.0, hold=0.0, ema=0.95

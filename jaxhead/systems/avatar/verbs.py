@@ -222,7 +222,7 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     config = loaded.config_as(AvatarConfig)
     spec, inputs = loaded.spec_as(AvatarSpec), loaded.inputs()
     frozen = frozen_arrays(inputs)
-    head = _head(inputs)
+    head = head_of(inputs)
     requests = make_requests(options, spec, inputs, head, config)
     (stage,) = build(config, spec, frozen, None)
     variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
@@ -244,7 +244,8 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     )
 
 
-def _head(inputs: dict[str, np.ndarray]) -> HeadModel:
+def head_of(inputs: dict[str, np.ndarray]) -> HeadModel:
+    """The run's head model."""
     prefix = "head/"
     return head_from_arrays(
         {name[len(prefix):]: value for name, value in inputs.items() if name.startswith(prefix)}
@@ -266,7 +267,7 @@ def _sound(options: RenderOptions, capture: Capture | None, requests: Requests, 
 
 def _sampler(capture: Capture, spec, inputs, frozen, config):
     """Called by the loop: two training and two held-out frames, truth above render."""
-    head = _head(inputs)
+    head = head_of(inputs)
 
     def sample(stage, step: int, variables: Variables, folder: pathlib.Path) -> None:
         del stage
