@@ -39,7 +39,7 @@ def held_out(capture: Capture, run: pathlib.Path, variables, config: AvatarConfi
     """(mean PSNR over the held-out frames, seconds per picture after the first)."""
     loaded = load_run(run)
     spec, inputs = loaded.spec_as(AvatarSpec), loaded.inputs()
-    head, frozen = verbs._head(inputs), verbs.frozen_arrays(inputs)
+    head, frozen = verbs.head_of(inputs), verbs.frozen_arrays(inputs)
     requests = make_requests(RenderOptions(split="test"), spec, inputs, head, config)
     render = verbs.renderer(variables, frozen, spec.size, config)
     jax.block_until_ready(render(requests, 0))

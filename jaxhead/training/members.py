@@ -111,7 +111,9 @@ class Member:
         self.writer = Checkpoints(self.folder, keep=self._loop.keep, saved=saved)
         self._closing.callback(self._close_writer)
         order = tuple(stage.name for stage in self.subject.stages)
-        self.log = MetricsLog(self.run.path, stage=self.stage.name, order=order, step=self.step)
+        self.log = MetricsLog(
+            self.run.path, stage=self.stage.name, order=order, step=self.step, say=self._say
+        )
         self._closing.callback(self.log.close)
         self.feeding.open()
 

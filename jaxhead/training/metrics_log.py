@@ -5,6 +5,7 @@ events.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxhead.files.atomic import write_error
+from jaxhead.training import processes
 
 
 def _number(value: float) -> float | str:
@@ -65,9 +67,13 @@ class MetricsLog:
       stage: name of the stage that begins.
       order: names of all stages in order; lines of earlier stages stay.
       step: finished steps of this stage; its later lines are cut.
+      say: is told in one line where there will be no TensorBoard events.
     """
 
-    def __init__(self, folder: pathlib.Path, *, stage: str, order: tuple[str, ...], step: int):
+    def __init__(
+        self, folder: pathlib.Path, *, stage: str, order: tuple[str, ...], step: int,
+        say: Callable[[str], None],
+    ):  # fmt: skip
         self._folder, first = folder, order[0]
         self._stage = stage if len(order) > 1 else None
         place = {name: index for index, name in enumerate(order)}
@@ -82,7 +88,7 @@ class MetricsLog:
                 truncate_lines(folder / name, keep)
             self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
             self._times = (folder / "times.jsonl").open("a", encoding="utf-8")
-            self._board = _Events(folder / "tensorboard" / stage, step)
+            self._board = _board(folder / "tensorboard" / stage, step, say)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl: step, loss, each term."""
@@ -119,6 +125,13 @@ class MetricsLog:
             yield
         except OSError as error:
             raise write_error(self._folder / "metrics.jsonl", error) from error
+
+
+def _board(folder: pathlib.Path, step: int, say: Callable[[str], None]) -> Any:
+    if importlib.util.find_spec("tensorboardX") is None:
+        say(f"{folder.name}: no TensorBoard events, as tensorboardX is not installed")
+        return processes.Silent()
+    return _Events(folder, step)
 
 
 class _Events:

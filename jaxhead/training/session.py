@@ -107,6 +107,7 @@ class Session:
             self.log = MetricsLog(
                 self.run.path, stage=self.stage.name,
                 order=tuple(stage.name for stage in self.stages), step=self.step,
+                say=self.progress.say,
             )  # fmt: skip
 
     def _announce(self, layout, params) -> None:

@@ -68,8 +68,8 @@ def test_quiet_is_silent():
     assert stream.getvalue() == ""
 
 
-def open_log(folder, step, stage="b"):
-    return metrics_log.MetricsLog(folder, stage=stage, order=("a", "b"), step=step)
+def open_log(folder, step, stage="b", say=print):
+    return metrics_log.MetricsLog(folder, stage=stage, order=("a", "b"), step=step, say=say)
 
 
 def test_a_resumed_log_keeps_earlier_stages_and_steps_only(tmp_path):
@@ -106,6 +106,18 @@ def test_tensorboard_events_can_be_read(tmp_path):
     assert events[-1].step == 7 and events[-1].summary.value[0].tag == "loss"
     assert events[-1].summary.value[0].simple_value == 0.25
     assert any(event.session_log.status == event_pb2.SessionLog.START for event in events)
+
+
+def test_without_tensorboard_one_line_says_so_and_metrics_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics_log.importlib.util, "find_spec", lambda name: None)
+    said: list[str] = []
+    log = open_log(tmp_path, 0, say=said.append)
+    log.metrics(1, {"loss": 1.0})
+    log.flush()
+    log.close()
+    assert said == ["b: no TensorBoard events, as tensorboardX is not installed"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "tensorboard").exists()
 
 
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path):

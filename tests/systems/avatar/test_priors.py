@@ -138,7 +138,7 @@ def test_a_run_with_all_priors_trains_and_goes_on(folder, config, assets, tmp_pa
     np.testing.assert_allclose(train.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(train.std(0, ddof=1), 1, rtol=1e-3)
     # A frame is rendered with its own code, a played expression with the mean.
-    spec, head = run.spec_as(AvatarSpec), verbs._head(inputs)
+    spec, head = run.spec_as(AvatarSpec), verbs.head_of(inputs)
     own = make_requests(RenderOptions(split="test"), spec, inputs, head, config)
     np.testing.assert_array_equal(
         own.condition[:, shaped : shaped + 2],
