@@ -1,7 +1,8 @@
 """A recorder that the processes of a test run instead of the real one: quick, and bad on request.
 
 What a "video" holds says what becomes of it: "bad" is refused, "bug" raises, "die" kills the
-process, "wait" does not end; anything else becomes a small capture.
+process, "wait" does not end, "node" tells the machine of a Ray cluster in a file beside the video
+("node wait" does not end either); anything else becomes a small capture.
 """
 
 import json
@@ -40,9 +41,20 @@ def record(video, out, *, size, fps, assets, progress, fitting=None):
             raise KeyError("surprise")
         if does == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        while does == "wait":
+        if does.startswith("node"):
+            tell_node(pathlib.Path(video))
+            time.sleep(1.0)
+        while does.endswith("wait"):
             time.sleep(0.05)
         write_capture(folder, video, size=size, fps=fps, fitting=fitting)
+
+
+def tell_node(video):
+    import ray
+
+    part = video.with_suffix(".part")
+    part.write_text(ray.get_runtime_context().get_node_id())
+    part.rename(video.with_suffix(".node"))
 
 
 def write_capture(folder, video, *, size, fps, fitting=None):
