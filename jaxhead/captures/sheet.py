@@ -2,9 +2,9 @@
 
 Seen from the front, the template's surface is sampled on a square raster of points; beside the
 head the sheet goes on at the depth of the nearest outline, so that hair that stands off it is on
-the sheet too. The raster's pixels are grouped into cells, at whose corners sit the nodes of a
-lattice of small shifts in x and y: a shift anywhere on the sheet is bilinear between its cell's
-four nodes.
+the sheet too; `captures/parallax.py` raises it to where hair really is. The raster's pixels are
+grouped into cells, at whose corners sit the nodes of a lattice of small shifts in x and y: a shift
+anywhere on the sheet is bilinear between its cell's four nodes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Sheet:
       covered: (S * S,) bool, False beside the mesh.
       beside: (S * S, 3) float32 metres, the places of points beside the mesh.
       skin: (NODES, NODES) in [0, 1], row 0 at the top: how far a node lies on tracked skin.
+      raised: (S * S,) metres by which the points stand before (+z) the surface just told.
     """
 
     box: np.ndarray
@@ -46,6 +47,7 @@ class Sheet:
     covered: np.ndarray
     beside: np.ndarray
     skin: np.ndarray
+    raised: np.ndarray
 
     @property
     def pitch(self) -> float:
@@ -56,7 +58,23 @@ class Sheet:
         """(B, S * S, 3) float32 metres of the points on meshes (B, V, 3)."""
         corners = np.asarray(vertices, np.float32)[:, self.corners]
         on_mesh = np.einsum("pk,bpkc->bpc", self.weights, corners)
-        return np.where(self.covered[:, None], on_mesh, self.beside)
+        points = np.where(self.covered[:, None], on_mesh, self.beside)
+        points[..., 2] += self.raised
+        return points
+
+    def nodes(self, vertices: np.ndarray) -> np.ndarray:
+        """(NODES * NODES, 3) metres of the lattice's nodes on a mesh (V, 3)."""
+        side = CELL * (NODES - 1)
+        at = np.clip(np.arange(NODES) * CELL, 0, side - 1)
+        depth = self.points(vertices[None])[0, :, 2].reshape(side, side)[np.ix_(at, at)]
+        x, y = np.linspace(self.box[0], self.box[1], NODES).T
+        across, up = np.meshgrid(x, y[::-1])
+        return np.stack([across, up, depth], -1).reshape(-1, 3)
+
+    def raised_by(self, heights: np.ndarray) -> Sheet:
+        """The sheet with nodes (NODES * NODES,) metres further forward, bilinear between them."""
+        more = np.asarray(spread(jnp.asarray(heights, jnp.float32)[:, None]))[:, 0]
+        return dataclasses.replace(self, raised=self.raised + more)
 
 
 def make_sheet(head: HeadModel) -> Sheet:
@@ -94,6 +112,7 @@ def make_sheet(head: HeadModel) -> Sheet:
         covered=covered.reshape(-1),
         beside=np.stack([x, y, depth], -1).reshape(-1, 3).astype(np.float32),
         skin=skin[np.ix_(at, at)].astype(np.float32),
+        raised=np.zeros(side * side, np.float32),
     )
 
 

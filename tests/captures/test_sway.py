@@ -47,6 +47,22 @@ def test_points_lie_on_the_mesh_and_beside_it(head, sheet):
     assert sheet.skin.max() > 0.9 and sheet.skin[0].max() < 0.1
 
 
+def test_a_raised_sheet_is_bilinear_between_its_nodes(head, sheet):
+    template = np.asarray(head.template)
+    heights = np.random.default_rng(0).normal(size=NODES * NODES) * 0.01
+    raised = sheet.raised_by(heights).raised_by(heights)
+    moved = raised.points(template[None]) - sheet.points(template[None])
+    expected = 2 * np.asarray(spread(jnp.asarray(heights[:, None], jnp.float32)))[:, 0]
+    np.testing.assert_allclose(moved[0, :, 2], expected, atol=1e-6)
+    assert not moved[..., :2].any() and not sheet.raised.any()
+    nodes = sheet.nodes(template).reshape(NODES, NODES, 3)
+    np.testing.assert_allclose(nodes[-1, 0, :2], sheet.box[0], atol=1e-6)
+    np.testing.assert_allclose(nodes[0, -1, :2], sheet.box[1], atol=1e-6)
+    side = CELL * (NODES - 1)
+    points = sheet.points(template[None])[0].reshape(side, side, 3)
+    np.testing.assert_allclose(nodes[1:-1, 1:-1, 2], points[CELL:-1:CELL, CELL:-1:CELL, 2])
+
+
 def test_spreading_is_bilinear_between_nodes(sheet):
     axis = np.linspace(0, 1, NODES)
     rows, columns = np.meshgrid(axis, axis, indexing="ij")
@@ -142,7 +158,7 @@ def test_shifts_of_all_frames_are_found(measured, sheet):
     assert np.sqrt((missed**2).mean()) < 0.35 * size
     assert np.sqrt((missed[TRAIN:] ** 2).mean()) < 0.45 * size
     assert found.after < 0.5 * found.before
-    total = len(module.LEVELS) * (FRAMES - 1)
+    total = len(module.ROUNDS) * (FRAMES - 1)
     assert steps[-1] == (total, total) and len(steps) == len(set(steps))
 
 
@@ -161,7 +177,8 @@ def test_a_frame_that_was_not_measured_lies_between_its_neighbours(measured):
 def test_held_out_frames_do_not_move_the_training_frames(head, sheet, monkeypatch):
     # Smoothing in time mixes neighbours, on purpose; its strengths come from training frames.
     monkeypatch.setattr(module, "_smoothed", lambda shifts, training, measured: shifts)
-    monkeypatch.setattr(module, "LEVELS", (2.0,))
+    rounds = module.Round(2.0, near=False, depth=True), module.Round(2.0, near=True, depth=False)
+    monkeypatch.setattr(module, "ROUNDS", rounds)
     pictures, poses, _ = clip(head, sheet)
     vertices = np.tile(np.asarray(head.template), (FRAMES, 1, 1))
     training, seen = np.arange(FRAMES) < TRAIN, np.ones(FRAMES, bool)
