@@ -15,7 +15,9 @@ def test_solve3_against_numpy():
     matrix = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(3)
     right = rng.normal(size=(50, 3))
     expected = np.linalg.solve(matrix, right[..., None])[..., 0]
-    np.testing.assert_allclose(solve3(matrix, right), expected, rtol=1e-6)
+    upper = {(i, j): matrix[:, i, j] for i in range(3) for j in range(i, 3)}
+    found = np.stack(solve3(upper, list(right.T)), -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_guided_filter_reproduces_what_is_affine_in_the_guide():
