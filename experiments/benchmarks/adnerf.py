@@ -109,9 +109,11 @@ def scene_of_run(
     return made, {name: jax.tree.map(np.array, head[name]) for name in ("coarse", "fine")}
 
 
-def fields(config: NerfConfig, given: dict[str, np.ndarray], *, surface: bool) -> dict[str, Any]:
+def fields(
+    config: NerfConfig, given: dict[str, np.ndarray], *, surface: bool, seed: int = 0
+) -> dict[str, Any]:
     """Parameters of both fields."""
-    params = jax.jit(lambda key: model.init_fields(key, config.field, 64))(jax.random.key(0))
+    params = jax.jit(lambda key: model.init_fields(key, config.field, 64))(jax.random.key(seed))
     params = jax.tree.map(np.array, params)
     if surface:
         points = np.float32([given["step/origins"] + z * given["step/directions"]
@@ -212,23 +214,23 @@ def theirs(config: NerfConfig, params, given, threads: int) -> dict[str, Callabl
 
 def measure(
     rays: int, rounds: int, threads: int, *, cpu: bool = False, run: str | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    seed: int = 0, tell: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """A row per state of the fields (of `run` alone, where there is one) and "step" or "chunk":
     seconds of both, their ratio, how far the results differ; `tell` gets a line for each as soon as
     it is there.
     """
-    config, given, states = NerfConfig(), scene(rays), ["fresh", "surface"]
+    config, given, states = NerfConfig(), scene(rays, seed), ["fresh", "surface"]
     trained: dict[str, Any] = {}
     if run is not None:
         states = ["trained"]
-        given, trained = scene_of_run(run, rays)
+        given, trained = scene_of_run(run, rays, seed)
     clock = time.process_time if cpu else time.perf_counter
     tell("| fields | what | ours | PyTorch | ratio | largest difference |")
     tell("|---" * 6 + "|")
     rows = []
     for state in states:
-        params = trained or fields(config, given, surface=state == "surface")
+        params = trained or fields(config, given, surface=state == "surface", seed=seed)
         both = ours(config, params, given), theirs(config, params, given, threads)
         for name in both[0]:
             row = _in_turn([side[name] for side in both], rounds, clock)
@@ -263,6 +265,7 @@ def _define(values: flags.FlagValues) -> None:
         "cpu", False, "processor time instead of wall time: for one thread on a busy machine",
         flag_values=values,
     )  # fmt: skip
+    flags.DEFINE_integer("seed", 0, "of fields and rays", flag_values=values)
     flags.DEFINE_string("run", None, "whose head is measured instead", flag_values=values)
     flags.DEFINE_string("json", None, "also write the figures to this file", flag_values=values)
 
@@ -271,7 +274,8 @@ def _run(arguments: Arguments) -> int:
     given = arguments.flags
     tell = functools.partial(print, flush=True)
     results = measure(
-        given.rays, given.rounds, given.threads, cpu=given.cpu, run=given.run, tell=tell
+        given.rays, given.rounds, given.threads, cpu=given.cpu, run=given.run, seed=given.seed,
+        tell=tell,
     )
     if given.json:
         pathlib.Path(given.json).write_text(json.dumps(results, indent=2) + "\n")
