@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(jaxhead.__file__).parent
 LAYERS = (
     ("files",), ("geometry",), ("encodings",), ("rendering",), ("networks",), ("heads",),
     ("audio",), ("losses", "metrics"), ("captures",), ("training",), ("evaluation",),
-    ("systems",), ("app",),
+    ("systems",), ("app",), ("__main__",),
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

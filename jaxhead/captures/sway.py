@@ -113,7 +113,7 @@ def measure_sway(
 
         shifts = _registered(frames, used, np.flatnonzero(measured), shifts, turn, tell)
         shifts -= shifts[used].mean(0)
-        if turn.depth and len(used):
+        if turn.depth:
             frames, shifts = _without_parallax(frames, np.asarray(head.template), used, shifts)
     measured = measured & (np.abs(shifts).max((1, 2)) * MILLIMETRE < LARGEST)
     shifts = _smoothed(shifts, training, measured)
@@ -131,7 +131,7 @@ def _registered(
     template, known, error = mean_template(frames, used, shifts, turn.blur)
     pitch = frames.sheet.pitch
     regular = curvature(template, known, pitch) * stiffness(frames.sheet.skin)
-    near = NearTemplates(frames, used, shifts, turn.blur) if turn.near and len(used) else None
+    near = NearTemplates(frames, used, shifts, turn.blur) if turn.near else None
     if near is not None:
         regular = regular * np.float32(np.clip(error / _QUIET, 1.0, _STIFFEST))
 

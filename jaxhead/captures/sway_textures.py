@@ -96,6 +96,7 @@ class NearTemplates:
 
         for batch, seen in mapped(look, self._ids):
             self._seen[np.searchsorted(self._ids, batch)] = seen
+        self._seen[:, 0] *= self._seen[:, 1]
         centres = -np.einsum("nji,nj->ni", frames.poses[:, :3, :3], frames.poses[:, :3, 3])
         self._sides = np.arctan2(centres[:, :2], centres[:, 2:])
 
@@ -110,9 +111,8 @@ class NearTemplates:
         if len(self._ids) > 1:
             share *= self._ids != batch[:, None]
         share = (share / share.sum(1, keepdims=True)).astype(np.float32)
-        value, trust = self._seen[:, 0], self._seen[:, 1]
-        weight = share @ trust
-        mean = share @ (trust * value) / np.maximum(weight, 1e-3)
+        weight = share @ self._seen[:, 1]
+        mean = share @ self._seen[:, 0] / np.maximum(weight, 1e-3)
         return mean, np.clip(2 * weight - 0.2, 0.0, 1.0)
 
 
