@@ -26,8 +26,7 @@ def sight_slopes(nodes: np.ndarray, poses: np.ndarray) -> np.ndarray:
     Args:
       nodes: (n, 3) head space, metres; poses: (N, 4, 4) head to camera.
     """
-    centres = -np.einsum("nji,nj->ni", poses[:, :3, :3], poses[:, :3, 3])
-    sight = nodes - centres[:, None]
+    sight = nodes - np.linalg.inv(poses)[:, None, :3, 3]
     # Cameras are before the head, where z is positive: sight runs towards -z.
     ahead = np.minimum(sight[..., 2:], -1e-6)
     return np.clip(sight[..., :2] / ahead, -_STEEPEST, _STEEPEST)

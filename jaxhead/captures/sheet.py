@@ -22,6 +22,8 @@ from jaxhead.heads.model import HeadModel
 
 NODES = 17
 CELL = 9
+_AT_NODES = np.ix_(*[np.minimum(np.arange(NODES) * CELL, CELL * (NODES - 1) - 1)] * 2)
+"""Places in the raster of the points beside the lattice's nodes."""
 MARGIN = 0.07
 """Metres around the template that the sheet covers: hair reaches beyond it."""
 _RIGID = ("face", "lips", "eyes", "mouth", "teeth")
@@ -65,8 +67,7 @@ class Sheet:
     def nodes(self, vertices: np.ndarray) -> np.ndarray:
         """(NODES * NODES, 3) metres of the lattice's nodes on a mesh (V, 3)."""
         side = CELL * (NODES - 1)
-        at = np.clip(np.arange(NODES) * CELL, 0, side - 1)
-        depth = self.points(vertices[None])[0, :, 2].reshape(side, side)[np.ix_(at, at)]
+        depth = self.points(vertices[None])[0, :, 2].reshape(side, side)[_AT_NODES]
         x, y = np.linspace(self.box[0], self.box[1], NODES).T
         across, up = np.meshgrid(x, y[::-1])
         return np.stack([across, up, depth], -1).reshape(-1, 3)
@@ -104,14 +105,13 @@ def make_sheet(head: HeadModel) -> Sheet:
                                   if n in head.region_names])
     skin = np.where(covered, skin[corners].mean(-1), 0.0)
     skin = ndimage.gaussian_filter(skin, 2.0)
-    at = np.clip(np.arange(NODES) * CELL, 0, side - 1)
     return Sheet(
         box=box,
         corners=corners.reshape(-1, 3).astype(np.int32),
         weights=weights.reshape(-1, 3).astype(np.float32),
         covered=covered.reshape(-1),
         beside=np.stack([x, y, depth], -1).reshape(-1, 3).astype(np.float32),
-        skin=skin[np.ix_(at, at)].astype(np.float32),
+        skin=skin[_AT_NODES].astype(np.float32),
         raised=np.zeros(side * side, np.float32),
     )
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from jaxhead.captures.sheet import Sheet, spread
 from jaxhead.captures.unwrap import sample_with_slope
 from jaxhead.files.rows import RowFile
+from jaxhead.geometry.cameras import camera_centre
 
 MILLIMETRE = 1e-3
 """Shifts are in millimetres here, in which the weights of `sway_align` are balanced."""
@@ -41,6 +42,10 @@ class Frames:
         points = self.sheet.points(self.vertices[ids])
         return pictures, points, self.poses[ids].astype(np.float32)
 
+    def seen(self, ids: np.ndarray, shifts: np.ndarray, blur: float) -> jax.Array:
+        """(B, 2, P) `textures` of frames `ids` under shifts (N, nodes, 2) of all."""
+        return textures(*self.load(ids, blur), shifts[ids], self.K)
+
 
 def mapped(function: Callable, ids: np.ndarray):
     """Yields (batch of ids, what the function made of it); a batch is read while one is computed.
@@ -61,12 +66,9 @@ def mean_template(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean grey values (P,), how well each is known (P,), and the rms difference to the mean."""
 
-    def look(batch: np.ndarray) -> jax.Array:
-        return textures(*frames.load(batch, blur), shifts[batch], frames.K)
-
     weight, total, squares = np.zeros((3, len(frames.sheet.covered)))
     count = 0
-    for batch, seen in mapped(look, ids):
+    for batch, seen in mapped(lambda ids: frames.seen(ids, shifts, blur), ids):
         fresh = np.diff(batch, prepend=-1) > 0
         value, trust = seen[fresh].transpose(1, 2, 0).astype(np.float64)
         weight, total = weight + trust.sum(1), total + (trust * value).sum(1)
@@ -91,13 +93,10 @@ class NearTemplates:
         self._ids = ids[np.round(places).astype(int)]
         self._seen = np.zeros((len(self._ids), 2, len(frames.sheet.covered)), np.float32)
 
-        def look(batch: np.ndarray) -> jax.Array:
-            return textures(*frames.load(batch, blur), shifts[batch], frames.K)
-
-        for batch, seen in mapped(look, self._ids):
+        for batch, seen in mapped(lambda ids: frames.seen(ids, shifts, blur), self._ids):
             self._seen[np.searchsorted(self._ids, batch)] = seen
         self._seen[:, 0] *= self._seen[:, 1]
-        centres = -np.einsum("nji,nj->ni", frames.poses[:, :3, :3], frames.poses[:, :3, 3])
+        centres = np.asarray(camera_centre(frames.poses))
         self._sides = np.arctan2(centres[:, :2], centres[:, 2:])
 
     def of(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,17 +75,12 @@ class Stand:
         self.poses[:, :3, :3] = turns @ np.diag([1.0, -1, -1])
         self.poses[:, 2, 3] = 0.9
         self.sheet = type("Sheet", (), {"covered": np.ones(1, bool)})
-        self.K = None
 
-    def load(self, ids, blur):
-        return (ids,)
+    def seen(self, ids, shifts, blur):
+        return np.stack([ids[:, None].astype(np.float32), np.ones((len(ids), 1), np.float32)], 1)
 
 
-def test_near_templates_are_means_of_frames_from_the_same_side(monkeypatch):
-    from jaxhead.captures import sway_textures as module
-
-    monkeypatch.setattr(module, "textures", lambda ids, shifts, K: np.stack(
-        [ids[:, None].astype(np.float32), np.ones((len(ids), 1), np.float32)], 1))  # fmt: skip
+def test_near_templates_are_means_of_frames_from_the_same_side():
     angles = np.repeat([-0.6, 0.0, 0.6], 10)
     ids = np.setdiff1d(np.arange(30), [29])
     near = NearTemplates(Stand(angles), ids, np.zeros((30, 4, 2)), 1.0)
