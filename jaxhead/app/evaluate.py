@@ -36,9 +36,10 @@ def run(arguments: Arguments) -> int:
     if flags.json:
         _refuse_file(flags.json)
     system = system_of_run(run_folder, devices=flags.devices)
+    own = getattr(system, "evaluation_modes", None)
     report, sheet = evaluate(
         lambda options: system.render_stream(run_folder, options),
-        modes=getattr(system, "evaluation_modes", MODES),
+        modes=own(run_folder) if own else MODES,
         capture=flags.capture,
         assets=flags.assets,
     )

@@ -14,7 +14,7 @@ from jaxhead.captures.sway_textures import MILLIMETRE, look_up
 _STEPS = 6
 # Weights of first and second differences, of the shift itself, and of the shift of tracked skin,
 # in units of the mean curvature of the data's own term.
-_FIRST, _SECOND, _ZERO, _SKIN = 0.02, 0.2, 0.001, 30.0
+_FIRST, _SECOND, _ZERO, SKIN = 0.02, 0.2, 0.001, 30.0
 
 
 def _gradient(values: jax.Array, pitch: float) -> jax.Array:
@@ -33,16 +33,17 @@ def curvature(template: np.ndarray, known: np.ndarray, pitch: float) -> float:
     return float((slopes**2 * known[:, None]).sum() / (2 * NODES * NODES)) * 4 / 9
 
 
-def stiffness(skin: np.ndarray) -> np.ndarray:
+def stiffness(skin: np.ndarray, hold: float = SKIN) -> np.ndarray:
     """(nodes, nodes) float32 the regulariser's matrix: differences of neighbours, and skin's own.
 
     Args:
       skin: (NODES, NODES) how far each node lies on skin, which the tracked mesh already moves.
+      hold: weight of a shift of skin.
     """
     first = np.diff(np.eye(NODES), axis=0)
     second = np.diff(np.eye(NODES), n=2, axis=0)
     eye = np.eye(NODES)
-    total = np.diag(_ZERO + _SKIN * skin.reshape(-1))
+    total = np.diag(_ZERO + hold * skin.reshape(-1))
     for rows, weight in ((first, _FIRST), (second, _SECOND)):
         square = rows.T @ rows
         total = total + weight * (np.kron(square, eye) + np.kron(eye, square))

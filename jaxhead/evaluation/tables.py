@@ -26,6 +26,7 @@ COLUMNS = (
 )
 ROWS = (
     ("run, reconstruction", ("test",)),
+    ("run, sway as captured", ("captured",)),
     ("run, driven", ("driven",)),
     ("run, from speech and pose", ("speech",)),
     ("mean training frame", ("baselines", "mean_frame")),

@@ -17,7 +17,7 @@ from jaxhead.files.images import read_image
 
 SPLITS = ("test", "train", "all")
 BACKGROUND_KINDS = ("plate", "colour", "image", "transparent")
-TORSO_SOURCES = ("measured", "predicted")
+TORSO_SOURCES = ("measured", "captured", "predicted")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,9 @@ class RenderOptions:
     background: see `Background`.
     capture: path of the run's capture where it has moved; None uses the one that the run recorded.
     size: side of the rendered square in pixels; None keeps the capture's size.
-    torso: "measured" (of the frame, where it was measured) or "predicted" (as for a new pose).
+    torso: "measured" (of the frame, where it was measured) or "predicted" (as for a new pose),
+        hair and skin beyond the mesh likewise; "captured" is measured without what a trained head
+        found better, where a system measures again.
     seed: for whatever a system samples at render time.
     """
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhead.files.errors import InputError
 from jaxhead.training.devices import Device, replicate, split
 from jaxhead.training.rotation import Rotation
 from jaxhead.training.system import Feed, Stage
@@ -127,6 +129,31 @@ class Feeding:
                 fresh.append(there if new is old else replicate(new, self._devices))
         self._host[name] = tree
         self.arrays[name] = jax.tree.unflatten(structure, fresh)
+
+    def host(self, name: str) -> Tree:
+        """The arrays of a feed as the host has them (not what its pool brought since)."""
+        return self._host.get(name, self._feeds[name].arrays)
+
+    def replace(self, name: str, new: Mapping[str, np.ndarray], file: pathlib.Path) -> None:
+        """Put arrays of a file in the place of some of a feed's, which is a mapping.
+
+        Raises:
+          InputError: one is not among the feed's, or of another shape or type.
+        """
+        held = self.host(name)
+        for key, value in new.items():
+            old = np.asarray(held[key]) if key in held else None
+            if old is None or (value.shape, value.dtype) != (old.shape, old.dtype):
+                expected = "no such array" if old is None else f"{old.dtype}{list(old.shape)}"
+                raise InputError(
+                    f"{file}: {key} is {value.dtype}{list(value.shape)}, expected {expected}"
+                )
+        placed = {
+            key: value if self._devices is None else replicate(value, self._devices)
+            for key, value in new.items()
+        }
+        self._host[name] = {**held, **new}
+        self.arrays[name] = {**self.arrays[name], **placed}
 
     def refresh(self, step: int) -> None:
         """Bring the arrays to what they are for the steps from `step` on."""

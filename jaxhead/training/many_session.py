@@ -73,6 +73,7 @@ class ManySession:
                 self._measure()
                 for member in self.members:
                     member.state = None
+                    member.open_revisions()
                     member.open_outputs()
                 seconds = self._loop()
         finally:
@@ -145,6 +146,7 @@ class ManySession:
         self.progress.start(
             f"{len(self.members)} x {self.stage.name}", self.logged_step, self.last_total
         )
+        self._revise()
         while self.interrupts.name is None:
             active = self._active()
             if not active:
@@ -153,6 +155,7 @@ class ManySession:
             self._fetch(self.loop.ahead)
             for member in self.members:
                 member.writer.check()
+            self._revise()
             self._between(active)
         self._fetch(0)
         seconds = time.monotonic() - started - self.excluded
@@ -194,6 +197,7 @@ class ManySession:
         periods += [p for member in active for p in member.feeding.periods()]
         ends = [(step // p + 1) * p for p in periods if p]
         ends += [member.total for member in active if member.total is not None]
+        ends += [end for member in active for end in member.revising.ends()]
         ends += [m.step for m in self.members if m.step > step and not m.finished]
         return min(self.limit, min(ends) - step)
 
@@ -242,6 +246,24 @@ class ManySession:
         ]
         raise errors[0]
 
+    def _revise(self) -> None:
+        """Measure anew what is due now; cut short by a signal, the next start does it."""
+        if self.interrupts.name or not any(m.revising.due(m.step) for m in self.members):
+            return
+        self._fetch(0)
+        now = time.monotonic()
+        for member, state in zip(self.members, self.lanes.states()):
+            if member.revising.due(member.step) and not self.interrupts.name:
+                member.revise(state, lambda: self.interrupts.name is not None)
+        self._exclude(now)
+
+    def _exclude(self, since: float) -> None:
+        """What was done since then is no time of stepping."""
+        spent = time.monotonic() - since
+        self.excluded += spent
+        self.last_log += spent
+        self.last_fetch += spent
+
     def _between(self, active: list[Member]) -> None:
         """Sample, validate and save where it is time to."""
         loop, step = self.loop, active[0].step
@@ -258,10 +280,7 @@ class ManySession:
             self._save(self._validate(active) if score else {})
         if sample:
             self._sample([member for member in active if not member.finished])
-        spent = time.monotonic() - now
-        self.excluded += spent
-        self.last_log += spent
-        self.last_fetch += spent
+        self._exclude(now)
 
     def _validate(self, active: list[Member]) -> dict[int, float]:
         """Log the validations' metrics; returns {id of a member: its score}."""

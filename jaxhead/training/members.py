@@ -20,6 +20,7 @@ from jaxhead.training.driving import LoopConfig, NonFiniteError, OnSample, Train
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.metrics_log import MetricsLog, ordered
 from jaxhead.training.restoring import begin, checkpoint_folder
+from jaxhead.training.revising import Revising, all_made
 from jaxhead.training.state import TrainState, parameter_count, variables_of
 from jaxhead.training.system import Stage
 
@@ -83,7 +84,9 @@ class Member:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
-        return self.total is not None and self.step >= self.total
+        return self.total is not None and self.step >= self.total and all_made(
+            self.stage, self.run.path, self.total
+        )
 
     def announce(self, layout: Mapping[str, int]) -> None:
         """Say where it begins."""
@@ -116,6 +119,17 @@ class Member:
         )
         self._closing.callback(self.log.close)
         self.feeding.open()
+
+    def open_revisions(self) -> None:
+        """Bring the feeds to what was measured anew before; needs the length."""
+        assert self.total is not None
+        self.revising = Revising(
+            self.stage, self.run.path, self.feeding, self.step, self.total, self._say
+        )
+
+    def revise(self, state: TrainState, stopped: Callable[[], bool]) -> None:
+        """Measure anew what is due."""
+        self.revising.revise(lambda: variables_of(state, self.frozen, ema=True), stopped)
 
     def fix_length(self, steps: int) -> None:
         """Write down how long the stage is."""

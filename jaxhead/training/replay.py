@@ -21,6 +21,7 @@ from jaxhead.training.driving import LoopConfig
 from jaxhead.training.feeding import Feeding
 from jaxhead.training.progress import Progress
 from jaxhead.training.restoring import begin
+from jaxhead.training.revising import Revising
 from jaxhead.training.state import TrainState, root_key, stream, variables_of
 from jaxhead.training.step import (
     player_gradient,
@@ -126,15 +127,20 @@ def replay(
             stage, seed=run.seed, devices=devices, length=length, state=beginning.state,
             frozen=beginning.frozen,
         )
+        revising = Revising(stage, path, feeding, start, total, progress.say)
         feeding.open()
         step = start
         while step < last:
+            if revising.due(step):
+                revising.follow()
             feeding.refresh(step)
-            ends = [last] + [(step // p + 1) * p for p in feeding.periods()]
+            ends = [last, *revising.ends()] + [(step // p + 1) * p for p in feeding.periods()]
             count = min(length, min(ends) - step)
             stepper.dispatch(feeding.arrays, feeding.rows(count), count, total)
             stepper.wait()
             step += count
+        if revising.due(step):
+            revising.follow()
         feeding.refresh(step)
         rows = jax.tree.map(lambda x: np.asarray(x)[:, 0], feeding.rows(1))
         bad, terms = _look(stage, run.seed, devices, stepper.host_state(), beginning.frozen,

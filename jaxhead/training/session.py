@@ -24,6 +24,7 @@ from jaxhead.training.interrupts import Interrupts
 from jaxhead.training.metrics_log import MetricsLog, ordered
 from jaxhead.training.progress import Progress, duration
 from jaxhead.training.restoring import begin, checkpoint_folder
+from jaxhead.training.revising import Revising, all_made
 from jaxhead.training.state import parameter_count
 from jaxhead.training.stepping import Stepper
 from jaxhead.training.system import Stage
@@ -72,7 +73,9 @@ class Session:
         beginning = begin(self.stage, self.run.path, seed=self.run.seed, say=self.progress.say)
         self.step = self.first_step = int(beginning.state.step)
         total = self.run.steps.get(self.stage.name)
-        if total is not None and self.step >= total:
+        if total is not None and self.step >= total and all_made(
+            self.stage, self.run.path, total
+        ):
             self.progress.say(f"{self.stage.name}: finished, at step {self.step} of {total}")
             return self._result(total, 0.0, 0.0)
         self._announce(beginning.layout, beginning.state.params)
@@ -95,6 +98,9 @@ class Session:
             self._open_outputs(saved)
             stack.callback(self._close_writer)
             stack.callback(self.log.close)
+            self.revising = Revising(
+                self.stage, self.run.path, self.feeding, self.step, total, self.progress.say
+            )
             self.feeding.open()
             seconds = self._loop(total)
         return self._result(total, compile_seconds, seconds)
@@ -155,6 +161,7 @@ class Session:
         started = self.last_save = self.last_fetch = self.last_log = time.monotonic()
         self.last_logged_step, self.per_step = self.step, 0.0
         self.progress.start(self.stage.name, self.step, total)
+        self._revise(total)
         while self.step < total and self.agreement.signal is None:
             self.feeding.refresh(self.step)
             count = self._count(total)
@@ -165,6 +172,7 @@ class Session:
             self.step += count
             self._fetch(self.loop.ahead, total)
             self.writer.check()
+            self._revise(total)
             self._between(total)
         self._fetch(0, total)
         seconds = time.monotonic() - started - self.excluded
@@ -180,7 +188,7 @@ class Session:
         """Steps of the next dispatch: up to the next thing that the host has to do."""
         periods = [self.loop.sample_every, self.loop.save_every_steps, *self.feeding.periods()]
         periods.append(self.loop.validate_every)
-        ends = [total] + [(self.step // p + 1) * p for p in periods if p]
+        ends = [total, *self.revising.ends()] + [(self.step // p + 1) * p for p in periods if p]
         return min(self.limit, min(ends) - self.step)
 
     def _fetch(self, leave: int, total: int) -> None:
@@ -236,6 +244,26 @@ class Session:
             "--replay looks at it again"
         )
 
+    def _revise(self, total: int) -> None:
+        """Measure anew what is due now; cut short by a signal, the next start does it."""
+        if not self.revising.due(self.step) or self.agreement.signal:
+            return
+        self._fetch(0, total)
+        now = time.monotonic()
+        alone = jax.process_count() == 1
+        self.revising.revise(
+            self.stepper.variables,
+            lambda: alone and self.agreement.signal is not None,
+        )
+        self._exclude(now)
+
+    def _exclude(self, since: float) -> None:
+        """What was done since then is no time of stepping."""
+        spent = time.monotonic() - since
+        self.excluded += spent
+        self.last_log += spent
+        self.last_fetch += spent
+
     def _late(self) -> bool:
         every = self.loop.save_every_seconds
         return every > 0 and time.monotonic() - self.last_save >= every
@@ -256,10 +284,7 @@ class Session:
             self._save(self._validate() if score else None)
         if sample:
             self._sample()
-        spent = time.monotonic() - now
-        self.excluded += spent
-        self.last_log += spent
-        self.last_fetch += spent
+        self._exclude(now)
 
     def _validate(self) -> float | None:
         """Log the validation's metrics; returns its score."""

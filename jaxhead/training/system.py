@@ -155,6 +155,24 @@ class Feed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Revision:
+    """Arrays of a feed that the host measures anew at a few steps, with what is trained so far.
+
+    Attributes:
+      feed: name of the feed, whose arrays are a mapping.
+      steps: total -> (step, ...), ascending, each in [1, total]: after which steps.
+      measure: (variables, arrays, last, say, stopped) -> {name: array} to take the place of the
+        feed's arrays of these names, or None where `stopped()` said to end. `variables` are those
+        that rendering would use, `arrays` the feed's on the host as they are, `last` whether no
+        revision follows, `say` takes lines for a person. Deterministic, like everything else.
+    """
+
+    feed: str
+    steps: Callable[[int], tuple[int, ...]]
+    measure: Callable[..., Mapping[str, Any] | None]
+
+
+@dataclasses.dataclass(frozen=True)
 class Carry:
     """What a stage takes over from the last checkpoint of an earlier stage.
 
@@ -187,6 +205,7 @@ class Stage:
       ema: {player: decay}: exponential moving averages of params over the player's updates, which
         rendering uses.
       initialise_from: {player, or "state": Carry}.
+      revision: optional, see `Revision`.
     """
 
     name: str
@@ -196,3 +215,4 @@ class Stage:
     steps: int = 1000
     ema: Mapping[str, float] = dataclasses.field(default_factory=dict)
     initialise_from: Mapping[str, Carry] = dataclasses.field(default_factory=dict)
+    revision: Revision | None = None

@@ -102,6 +102,9 @@ def test_kill_at_any_time_costs_no_more_than_a_save_interval(reference, tmp_path
     final = ckpt.read_checkpoint(folder, STEPS).state
     assert whole.keys() == final.keys()
     assert all(whole[leaf].tobytes() == final[leaf].tobytes() for leaf in whole)
+    revised = {p.name: p.read_bytes() for p in (tmp_path / "revised").iterdir()}
+    assert len(revised) == 2
+    assert revised == {p.name: p.read_bytes() for p in (reference / "run/revised").iterdir()}
     leftovers = [p for p in folder.iterdir() if not p.name.isdigit()]
     assert not leftovers and len(ckpt.steps_in(folder)) == 2
 

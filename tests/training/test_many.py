@@ -38,8 +38,7 @@ def recipe(name, **options):
     count = 40 + 8 * (ord(name) - ord("a"))
 
     def rotated(arrays, step):
-        del arrays
-        return {"x": count / 40 * np.roll(toy_recipes.POINTS, step, axis=0)[:count],
+        return {**arrays, "x": count / 40 * np.roll(toy_recipes.POINTS, step, axis=0)[:count],
                 "count": np.int32(count)}  # fmt: skip
 
     def draw(arrays, rows, key, step, shard):
@@ -48,12 +47,13 @@ def recipe(name, **options):
         def one(key):
             # What was filled up is not looked at.
             index = jax.random.randint(key, (), 0, arrays["count"])
-            return arrays["x"][index]
+            return arrays["x"][index] + arrays["shift"]
 
         return {"x": jax.vmap(one)(shard.keys(key))}
 
     noise = dataclasses.replace(
-        stage.feeds["noise"], arrays=rotated(None, 0), refresh=rotated, sample=draw
+        stage.feeds["noise"], arrays=rotated(stage.feeds["noise"].arrays, 0), refresh=rotated,
+        sample=draw,
     )
     return dataclasses.replace(stage, feeds={**stage.feeds, "noise": noise})
 

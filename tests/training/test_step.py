@@ -168,7 +168,6 @@ def test_every_and_start_say_when_a_player_moves():
     made, _ = stepper_of(stage, 1)
     arrays = {name: jax.tree.map(lambda x: jnp.asarray(x)[None], feed.arrays)
               for name, feed in stage.feeds.items()}  # fmt: skip
-    arrays["noise"] = {"x": jnp.asarray(toy_recipes.POINTS[:64])[None]}
     rows = stage.feeds["rows"].next(stage.feeds["rows"].start)[0]
     rows = {"rows": jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 8)[None], rows)}
     before = made.host_state().params["critic"]["w"]

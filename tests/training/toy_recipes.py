@@ -27,7 +27,7 @@ from jaxhead.files.errors import InputError
 from jaxhead.training import loop, processes
 from jaxhead.training.cluster import Cluster
 from jaxhead.training.optimizers import OptimizerConfig, adam
-from jaxhead.training.system import Feed, Stage, System, Update, Variables
+from jaxhead.training.system import Feed, Revision, Stage, System, Update, Variables
 
 
 @contextlib.contextmanager
@@ -129,7 +129,8 @@ def stream(batch, process=0, processes=1):
 
 
 def everything(*, batch=16, steps=40):
-    """Two players, shared outputs, a grid, statistics, EMA, a stream, a refreshed feed."""
+    """Two players, shared outputs, a grid, statistics, EMA, a stream, a refreshed and revised feed.
+    """
 
     def init(key):
         first, second = jax.random.split(key)
@@ -176,8 +177,17 @@ def everything(*, batch=16, steps=40):
         return {**state, "grid": jnp.maximum(0.95 * state["grid"], fresh)}
 
     def rotated(arrays, step):
-        del arrays
-        return {"x": np.roll(POINTS, step, axis=0)[:64]}
+        return {**arrays, "x": np.roll(POINTS, step, axis=0)[:64]}
+
+    def shifted(arrays, rows, key, step, shard):
+        return {"x": draw(arrays, rows, key, step, shard)["x"] + arrays["shift"]}
+
+    def measure(variables, arrays, last, say, stopped):
+        say(f"measured again, {'the last time' if last else 'not for the last time'}")
+        if stopped():
+            return None
+        way = np.asarray(variables.params["maker"]["w"]).mean(1)
+        return {"shift": arrays["shift"] + (0.1 if last else 0.5) * way}
 
     def take(arrays, rows, key, step, shard):
         del arrays, key, step, shard
@@ -188,14 +198,20 @@ def everything(*, batch=16, steps=40):
         updates=(Update("maker", maker_loss), Update("critic", critic_loss, every=2, start=3)),
     )  # fmt: skip
     feeds = {
-        "noise": Feed(batch, draw, {"x": POINTS[:64]}, refresh=rotated, refresh_every=6),
+        "noise": Feed(
+            batch, shifted, {"x": POINTS[:64], "shift": np.zeros(8, np.float32)},
+            refresh=rotated, refresh_every=6,
+        ),
         "rows": Feed(
             batch, take, start={"epoch": 0, "at": 0},
             next=stream(batch, jax.process_index(), jax.process_count()),
         ),
     }
     optimizers = {"maker": adam(OptimizerConfig(rate=0.02)), "critic": optax.adam(0.01)}
-    return Stage("all", system, feeds, optimizers, steps=steps, ema={"maker": 0.95})
+    revision = Revision("noise", lambda total: (max(1, round(0.4 * total)), total), measure)
+    return Stage(
+        "all", system, feeds, optimizers, steps=steps, ema={"maker": 0.95}, revision=revision
+    )
 
 
 def large():

@@ -29,8 +29,12 @@ from jaxhead.training.sources import capture_at_hand, open_capture, refuse_contr
 from jaxhead.training.system import Variables
 
 presets = configs.PRESETS
-evaluation_modes = (("speech", "predicted"),)
-"""How held-out frames are rendered for scores: from their speech and head pose alone."""
+
+
+def evaluation_modes(run: pathlib.Path) -> tuple[tuple[str, str], ...]:
+    """How held-out frames are rendered for scores: from their speech and head pose alone."""
+    del run
+    return (("speech", "predicted"),)
 
 
 def field_of(config: AdnerfConfig) -> ModuleType:

@@ -122,6 +122,17 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+    """Sway measured again with the trained head as the template, see motion.py."""
+
+    again: float = number(0.4, 0.0, 1.0)  # share of the steps before, 0: never; held-out at the end
+    rounds: int = number(2, 1, 4)  # registrations, each with a new picture
+    stiffness: float = number(0.3, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
+    skin: float = number(3.0, 0.0, 1e4)  # weight of a shift of skin that the mesh moves already
+    frames: int = number(1000, 2, 1 << 20)  # looked at in all, others lie between them
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PriorConfig:
     """What the priors look at (docs/priors.md); the weights are `loss.semantic` and `loss.depth_*`.
     """
@@ -158,6 +169,7 @@ class AvatarConfig:
     sampling: SamplingConfig = SamplingConfig()
     torso: TorsoConfig = TorsoConfig()
     loss: LossConfig = LossConfig()
+    motion: MotionConfig = MotionConfig()
     prior: PriorConfig = PriorConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int = number(6000, 1, 1 << 40)

@@ -30,7 +30,7 @@ from jaxhead.systems.avatar.rays import (
 )
 from jaxhead.systems.avatar.semantic import ClipPrior, semantic_term
 from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
-from jaxhead.training.system import Feed, Stage, System, Update, Variables
+from jaxhead.training.system import Feed, Revision, Stage, System, Update, Variables
 
 PLAYER = "avatar"
 TORSO_CONDITION = 6
@@ -240,7 +240,7 @@ def refresh(
 
 def build(
     config: AvatarConfig, spec: AvatarSpec, frozen: dict[str, np.ndarray], feed: Feed | None,
-    clip: ClipPrior | None = None,
+    clip: ClipPrior | None = None, revision: Revision | None = None,
 ) -> tuple[Stage, ...]:
     """The recipe: one stage.
 
@@ -248,6 +248,7 @@ def build(
       config: the run's; spec: what depends on the capture; frozen: arrays of `frozen_arrays`.
       feed: of `data.make_feed`, None where nothing is trained (rendering).
       clip: of `semantic.load_clip`, where `loss.semantic` is above 0 and something is trained.
+      revision: of `motion.revision`, where something is trained.
     """
     arrays = {name: jnp.asarray(value) for name, value in frozen.items()}
     if clip is not None:
@@ -284,5 +285,6 @@ def build(
             optimizers={PLAYER: optimiser(config.optimiser)},
             steps=config.steps,
             ema={PLAYER: config.optimiser.ema},
+            revision=revision,
         ),
     )

@@ -6,10 +6,8 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture, load_capture
@@ -21,21 +19,23 @@ from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.data import loss_layers, make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
-from jaxhead.systems.avatar.predict import predict
+from jaxhead.systems.avatar.motion import revised_inputs, revision
+from jaxhead.systems.avatar.pictures import in_order, renderer
 from jaxhead.systems.avatar.priors import Priors, open_priors
 from jaxhead.systems.avatar.requests import Requests, make_requests
 from jaxhead.systems.avatar.semantic import code_components, frame_codes
 from jaxhead.systems.avatar.surface import (
     GeometryCache,
-    frame_geometry,
     geometry_digest,
     surface_arrays,
 )
-from jaxhead.systems.avatar.system import PLAYER, build
+from jaxhead.systems.avatar.system import build
 from jaxhead.training import loop, processes
 from jaxhead.training.configuration import to_document
 from jaxhead.training.pool import frame_order
 from jaxhead.training.progress import Progress
+from jaxhead.training.revising import FOLDER as REVISED
+from jaxhead.training.revising import newest_revision
 from jaxhead.training.runs import Run, create_run, is_run, load_run
 from jaxhead.training.sources import capture_at_hand, open_capture, refuse_contradiction
 from jaxhead.training.system import Stage, Variables
@@ -122,7 +122,10 @@ def opened_recipe(
             seen["surface_box"] = np.array(
                 [*frozen["surface_box"], spec.shape[::-1]], np.float32
             )
-        stages = build(config, spec, seen, feed, priors.clip if config.loss.semantic else None)
+        stages = build(
+            config, spec, seen, feed, priors.clip if config.loss.semantic else None,
+            revision(capture, spec, inputs, frozen, head_of(inputs), config),
+        )
         yield stages, _sampler(capture, spec, inputs, frozen, config)
     finally:
         geometry.close()
@@ -171,45 +174,10 @@ def frozen_arrays(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def renderer(
-    variables: Variables, frozen: dict[str, Any], size: tuple[int, int], config: AvatarConfig
-) -> Callable[[Requests, int], dict[str, jax.Array]]:
-    """A function (requests, index) -> the picture of `predict`, compiled once."""
-    params, state = variables.params[PLAYER], variables.state
-    frozen = {name: jnp.asarray(value) for name, value in frozen.items()}
-
-    @jax.jit
-    def picture(params, state, frozen, vertices, request):
-        request = request | {"geometry": frame_geometry(vertices, frozen, config=config)}
-        return predict(params, state, frozen, request, size=size, config=config)
-
-    def render(requests: Requests, index: int) -> dict[str, jax.Array]:
-        pose, own = requests.head_to_camera[index], requests.own_poses[index]
-        request = {
-            "K": requests.K,
-            "head_to_camera": pose,
-            "camera_from_own": pose @ np.linalg.inv(own) if np.any(pose != own) else np.eye(4),
-            "own_head": own[:3, 3],
-            "condition": requests.condition[index],
-            "sway": requests.sway[index],
-            "torso_motion": requests.torso_motion[index],
-            "torso_condition": requests.torso_condition[index],
-            "background": requests.background,
-        }
-        request = {name: jnp.asarray(value, jnp.float32) for name, value in request.items()}
-        return picture(params, state, frozen, jnp.asarray(requests.vertices[index]), request)
-
-    return render
-
-
-def _pictures(render, requests: Requests) -> Iterator[dict[str, np.ndarray]]:
-    """Pictures in order; the next one is computed while the last one is written."""
-    pending = render(requests, 0)
-    for index in range(1, len(requests.frame_ids) + 1):
-        ready = pending
-        if index < len(requests.frame_ids):
-            pending = render(requests, index)
-        yield {name: np.asarray(value) for name, value in ready.items()}
+def evaluation_modes(run: pathlib.Path) -> tuple[tuple[str, str], ...]:
+    """The blocks of a run's evaluation; with the capture's sway too where it was measured again."""
+    modes = (("test", "measured"), ("driven", "predicted"))
+    return (*modes, ("captured", "captured")) if any((run / REVISED).glob("*.npz")) else modes
 
 
 def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStream:
@@ -223,14 +191,16 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     spec, inputs = loaded.spec_as(AvatarSpec), loaded.inputs()
     frozen = frozen_arrays(inputs)
     head = head_of(inputs)
-    requests = make_requests(options, spec, inputs, head, config)
     (stage,) = build(config, spec, frozen, None)
-    variables, _ = loop.load_variables(stage, loaded.path, seed=loaded.seed)
+    variables, step = loop.load_variables(stage, loaded.path, seed=loaded.seed)
+    if options.torso != "captured":
+        inputs = revised_inputs(inputs, newest_revision(loaded.path, stage.name, step))
+    requests = make_requests(options, spec, inputs, head, config)
     render = renderer(variables, frozen, requests.size, config)
     capture, notes = capture_at_hand(loaded, options.capture)
     audio, rate = _sound(options, capture, requests, spec)
     return RenderStream(
-        frames=_pictures(render, requests),
+        frames=in_order(render, requests),
         frame_ids=[int(frame) for frame in requests.frame_ids],
         fps=spec.fps,
         size=requests.size,

@@ -1,0 +1,58 @@
+"""Whole pictures of a trained avatar, one compiled program for all of a render."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.predict import predict
+from jaxhead.systems.avatar.requests import Requests
+from jaxhead.systems.avatar.surface import frame_geometry
+from jaxhead.systems.avatar.system import PLAYER
+from jaxhead.training.system import Variables
+
+
+def renderer(
+    variables: Variables, frozen: dict[str, Any], size: tuple[int, int], config: AvatarConfig
+) -> Callable[[Requests, int], dict[str, jax.Array]]:
+    """A function (requests, index) -> the picture of `predict`, compiled once."""
+    params, state = variables.params[PLAYER], variables.state
+    frozen = {name: jnp.asarray(value) for name, value in frozen.items()}
+
+    @jax.jit
+    def picture(params, state, frozen, vertices, request):
+        request = request | {"geometry": frame_geometry(vertices, frozen, config=config)}
+        return predict(params, state, frozen, request, size=size, config=config)
+
+    def render(requests: Requests, index: int) -> dict[str, jax.Array]:
+        pose, own = requests.head_to_camera[index], requests.own_poses[index]
+        request = {
+            "K": requests.K,
+            "head_to_camera": pose,
+            "camera_from_own": pose @ np.linalg.inv(own) if np.any(pose != own) else np.eye(4),
+            "own_head": own[:3, 3],
+            "condition": requests.condition[index],
+            "sway": requests.sway[index],
+            "torso_motion": requests.torso_motion[index],
+            "torso_condition": requests.torso_condition[index],
+            "background": requests.background,
+        }
+        request = {name: jnp.asarray(value, jnp.float32) for name, value in request.items()}
+        return picture(params, state, frozen, jnp.asarray(requests.vertices[index]), request)
+
+    return render
+
+
+def in_order(render, requests: Requests) -> Iterator[dict[str, np.ndarray]]:
+    """Pictures in order; the next one is computed while the last one is written."""
+    pending = render(requests, 0)
+    for index in range(1, len(requests.frame_ids) + 1):
+        ready = pending
+        if index < len(requests.frame_ids):
+            pending = render(requests, index)
+        yield {name: np.asarray(value) for name, value in ready.items()}

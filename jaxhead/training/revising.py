@@ -1,0 +1,128 @@
+"""What the host measures anew at a few steps of a training, with what is trained so far.
+
+A revision is a file of the run, `revised/STAGE_STEP.npz`, written whole before the step after it
+runs: whoever goes on from a later checkpoint reads it, whoever comes to its step makes it again.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxhead.files import arrays as array_files
+from jaxhead.files.errors import InputError
+from jaxhead.training import processes
+from jaxhead.training.feeding import Feeding
+from jaxhead.training.system import Stage, Variables
+
+FOLDER = "revised"
+
+
+def revision_file(run: pathlib.Path, stage: str, step: int) -> pathlib.Path:
+    """Where the revision at a step lies."""
+    return run / FOLDER / f"{stage}_{step:08d}.npz"
+
+
+def newest_revision(run: pathlib.Path, stage: str, step: int) -> dict[str, np.ndarray]:
+    """The arrays of the last revision up to a step; empty where there was none.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    files = _files(run, stage, step)
+    return array_files.read_npz(files[-1]) if files else {}
+
+
+def all_made(stage: Stage, run: pathlib.Path, total: int) -> bool:
+    """Whether a stage of `total` steps lacks no revision at its end."""
+    last = stage.revision.steps(total)[-1:] if stage.revision else ()
+    return all(revision_file(run, stage.name, step).is_file() for step in last)
+
+
+def _files(run: pathlib.Path, stage: str, step: int) -> list[pathlib.Path]:
+    """Files of revisions up to a step, ascending."""
+    files = sorted((run / FOLDER).glob(f"{stage}_{'[0-9]' * 8}.npz"))
+    return [file for file in files if int(file.stem[-8:]) <= step]
+
+
+class Revising:
+    """The revisions of one stage of one training.
+
+    Args:
+      stage: the recipe.
+      run: folder of the run.
+      feeding: its feeds, whose arrays are brought to what they were at `step`.
+      step: finished steps; total: of the stage.
+      say: gets lines for a person.
+
+    Raises:
+      InputError: a file that the checkpoint was trained with is missing or damaged.
+    """
+
+    def __init__(
+        self, stage: Stage, run: pathlib.Path, feeding: Feeding, step: int, total: int,
+        say: Callable[[str], None],
+    ):
+        self._stage, self._run, self._feeding, self._say = stage, run, feeding, say
+        self._steps = tuple(stage.revision.steps(total)) if stage.revision else ()
+        self._left = [s for s in self._steps if s > step or s == step and not self._made(s)]
+        # Of a run that was made longer, the steps of what it has are not those of now.
+        files = _files(run, stage.name, step) if self._steps else []
+        planned = [s for s in self._steps if s < step]
+        if files:
+            self._read(files[-1])
+        elif planned:
+            raise InputError(f"{self._file(planned[-1])}: missing, the checkpoint of step {step} "
+                             "was trained with it")  # fmt: skip
+
+    def ends(self) -> list[int]:
+        """Steps at which a dispatch has to end."""
+        return self._left[:1]
+
+    def due(self, step: int) -> bool:
+        """Whether there is a revision to make before the step after `step`."""
+        return bool(self._left) and self._left[0] <= step
+
+    def revise(
+        self, variables: Callable[[], Variables], stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Make the revision that is due; returns False where `stopped` cut it short.
+
+        Args:
+          variables: those that rendering would use.
+          stopped: asked now and then; with several processes never.
+        """
+        assert self._stage.revision is not None
+        step, revision = self._left[0], self._stage.revision
+        file, last = self._file(step), step == max(self._steps)
+
+        def make() -> bool:
+            file.parent.mkdir(exist_ok=True)
+            made = revision.measure(
+                variables(), dict(self._feeding.host(revision.feed)), last, self._say, stopped
+            )
+            if made is not None:
+                array_files.write_npz(file, made)
+            return made is not None
+
+        if not processes.from_first(make):
+            return False
+        self._read(file)
+        self._left.pop(0)
+        return True
+
+    def follow(self) -> None:
+        """Take the revision that is due from its file, as a replay does."""
+        self._read(self._file(self._left.pop(0)))
+
+    def _made(self, step: int) -> bool:
+        return self._file(step).is_file()
+
+    def _file(self, step: int) -> pathlib.Path:
+        return revision_file(self._run, self._stage.name, step)
+
+    def _read(self, file: pathlib.Path) -> None:
+        assert self._stage.revision is not None
+        self._feeding.replace(self._stage.revision.feed, array_files.read_npz(file), file)
