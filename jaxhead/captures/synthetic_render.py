@@ -14,6 +14,8 @@ from jaxhead.geometry.rasterise import interpolate, rasterise
 
 SUPERSAMPLE = 2
 _HIGHEST = jax.lax.Precision.HIGHEST
+_ONE_SURFACE = 0.01
+"""Metres: depths in a pixel that differ by less are of one surface."""
 
 
 class Picture(NamedTuple):
@@ -22,7 +24,8 @@ class Picture(NamedTuple):
     Attributes:
       frame: (H, W, 3) uint8.
       masks: (H, W, 3) uint8: person, head, torso; soft at edges.
-      depth: (H, W) float32 metres of the nearest surface in the pixel, zero where there is none.
+      depth: (H, W) float32 metres of the nearest surface in the pixel, its mean over the pixel,
+        which is its depth at the centre where it is flat; zero where there is none.
 
     Arrays are jax's where they are drawn, and NumPy's once they are fetched.
     """
@@ -75,13 +78,14 @@ def draw(
     masks = _pool(masks)
     behind = (background.astype(jnp.float32) / 255.0) ** 2.2
     linear = person + (1 - masks[..., :1]) * behind
-    near = jnp.where(covered, depth, jnp.inf)
     height, width = size
-    near = near.reshape(height, SUPERSAMPLE, width, SUPERSAMPLE).min((1, 3))
+    near = jnp.where(covered, depth, jnp.inf).reshape(height, SUPERSAMPLE, width, SUPERSAMPLE)
+    first = near.min((1, 3), keepdims=True)
+    near = near.mean((1, 3), where=near < first + _ONE_SURFACE)
     return Picture(
         frame=_bytes(linear ** (1 / 2.2)),
         masks=_bytes(masks),
-        depth=jnp.where(jnp.isfinite(near), near, 0.0),
+        depth=jnp.where(jnp.isfinite(first[:, 0, :, 0]), near, 0.0),
     )
 
 

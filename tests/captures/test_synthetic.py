@@ -10,6 +10,7 @@ from jaxhead.captures.format import load_capture
 from jaxhead.captures.synthetic import load_truth, synthesize
 from jaxhead.files.errors import InputError
 from jaxhead.files.offline import without_reports
+from jaxhead.geometry.rasterise import interpolate, rasterise
 
 SIZE = 96
 
@@ -76,6 +77,21 @@ def test_novel_views_have_the_stated_yaw_and_see_the_same_head(capture, folder):
         column, row = _pixels(points, capture.K)[nose].astype(int)
         assert abs(truth.depth[view, row, column] - points[nose, 2]) < 6e-3
         assert truth.masks[view, row, column, 1] > 0
+
+
+def test_depth_is_the_mesh_s_at_the_pixel_s_centre(capture, folder):
+    truth, faces = load_truth(folder), np.asarray(capture.head.faces)
+    for view, pose in enumerate(truth.head_to_camera):
+        points = _camera(capture.vertices[truth.view_ids[view]], pose)
+        size = truth.depth.shape[1:]
+        face, weights, _ = rasterise(
+            _pixels(points, capture.K), points[:, 2], faces, size, cull="back"
+        )
+        depth = np.asarray(interpolate(points[:, 2:], faces, face, weights))[..., 0]
+        off = (truth.depth[view] - depth)[(np.asarray(face) >= 0) & (truth.depth[view] > 0)]
+        on_mesh = off[np.abs(off) < 0.01]
+        assert len(on_mesh) > 0.3 * len(off)
+        assert abs(np.median(on_mesh)) < 1e-4  # the nearest in a pixel is 0.8 mm before it
 
 
 def test_torso_moves_on_its_own(capture):

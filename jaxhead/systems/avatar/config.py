@@ -126,8 +126,8 @@ class MotionConfig:
     """Sway measured again with the trained head as the template, see motion.py."""
 
     again: float = number(0.4, 0.0, 1.0)  # share of the steps before, 0: never; held-out at the end
-    rounds: int = number(2, 1, 4)  # registrations, each with a new picture
-    stiffness: float = number(0.3, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
+    rounds: int = number(3, 1, 4)  # registrations, each with a new picture
+    stiffness: float = number(0.1, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
     skin: float = number(3.0, 0.0, 1e4)  # weight of a shift of skin that the mesh moves already
     frames: int = number(1000, 2, 1 << 20)  # looked at in all, others lie between them
 
@@ -142,7 +142,7 @@ class PriorConfig:
     unseen: float = number(0.5, 0.0, 1.0)  # share of them from a camera that turned
     turn: float = number(12.0, 0.0, 90.0)  # degrees, deviation of its yaw; of its pitch a half
     pose: bool = True  # compare [code, pose], the patent's prior vector, not codes alone
-    depth: str = choice("mesh", ("mesh", "capture", "folder", "depth anything"))
+    depth: str = choice("mesh", ("mesh", "skin", "capture", "folder", "depth anything"))
     inverse: bool = False  # in the folder's depth maps, larger is nearer
     pairs: int = number(64, 1, 1 << 20)  # of rays of a frame whose depths are ordered
     tie: float = number(0.02, 0.0, 1.0)  # share of a frame's range of depths that is none

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.captures.hull import SKIN
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import read_layer
 from jaxhead.files.weights import find_weights, read_weights
@@ -26,6 +27,8 @@ from jaxhead.networks.resample import linear_weights, resample
 from jaxhead.systems.avatar.config import AvatarConfig
 
 DEEPEST = 65535
+METRIC = ("mesh", "skin", "capture")
+"""Sources that know depths in metres."""
 METRIC_UNIT = 1e-4
 """Metres that a metric depth's 1 stands for."""
 WEIGHTS = "depth_anything_v2_small"
@@ -49,9 +52,10 @@ def normalised(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
 class DepthMaps:
     """Maps by frame id, from where `prior.depth` says.
 
-    "mesh" draws the frame's tracked mesh; "capture" reads the capture's layer "depth"; "folder"
-    reads depth/NAME/FRAME.png of the assets, NAME being the capture's, FRAME six digits;
-    "depth anything" asks the network.
+    "mesh" draws the frame's tracked mesh, "skin" what of it is the face's skin, which lies where the
+    mesh says (hair and collar do not); "capture" reads the capture's layer "depth"; "folder" reads
+    depth/NAME/FRAME.png of the assets, NAME being the capture's, FRAME six digits; "depth anything"
+    asks the network.
     """
 
     def __init__(
@@ -65,10 +69,10 @@ class DepthMaps:
         self._capture, self._prior = capture, config.prior
         self._folder = pathlib.Path()
         source = config.prior.depth
-        if config.loss.depth > 0 and source not in ("mesh", "capture"):
+        if config.loss.depth > 0 and source not in METRIC:
             raise InputError(
-                f"loss.depth wants depths in metres, prior.depth={source} has none; expected mesh "
-                "or capture"
+                f"loss.depth wants depths in metres, prior.depth={source} has none; expected "
+                f"{', '.join(METRIC[:-1])} or {METRIC[-1]}"
             )
         if source == "capture" and "depth" not in capture.layers():
             raise InputError(f"{capture.path}: has no layer depth, which prior.depth=capture reads")
@@ -76,8 +80,8 @@ class DepthMaps:
             self._folder = _folder(capture, assets)
         if source == "depth anything":
             self._network = _network(find_weights(WEIGHTS, assets), config.prior.depth_size)
-        if source == "mesh":
-            self._draw = _mesh_depth(capture)
+        if source in ("mesh", "skin"):
+            self._draw = _mesh_depth(capture, source == "skin")
 
     def get(self, frame: int) -> np.ndarray:
         """The map (H, W) uint16 of a frame.
@@ -87,7 +91,7 @@ class DepthMaps:
         """
         capture, source = self._capture, self._prior.depth
         head = capture.masks(frame)[..., 1] > 127
-        if source in ("mesh", "capture"):
+        if source in METRIC:
             depth = self._own(frame)
             return normalised(depth, head & (depth > 0))
         if source == "folder":
@@ -98,13 +102,15 @@ class DepthMaps:
 
     def metric(self, frame: int) -> np.ndarray:
         """(H, W) uint16 depth along the camera's axis in `METRIC_UNIT`, 0 where there is none or
-        nobody stands; only of "mesh" and "capture".
+        nobody stands, for "skin" no head; only of `METRIC`.
         """
         depth = self._own(frame).astype(np.float64)
         if self._prior.depth == "capture":
             depth *= float(self._capture.info.get("depth_unit", 1e-3))
         coded = np.round(depth / METRIC_UNIT)
-        known = (self._capture.masks(frame)[..., 0] > 0) & (coded > 0) & (coded <= DEEPEST)
+        masks = self._capture.masks(frame)
+        known = masks[..., 1] > 127 if self._prior.depth == "skin" else masks[..., 0] > 0
+        known = known & (coded > 0) & (coded <= DEEPEST)
         return np.where(known, coded, 0).astype(np.uint16)
 
     def _own(self, frame: int) -> np.ndarray:
@@ -133,13 +139,17 @@ def _folder(capture: Capture, assets: str | os.PathLike | None) -> pathlib.Path:
     return folder
 
 
-def _mesh_depth(capture: Capture):
+def _mesh_depth(capture: Capture, skin: bool):
     faces, K, size = jnp.asarray(capture.head.faces), jnp.asarray(capture.K), capture.size
+    names = capture.head.region_names
+    used = np.isin(capture.head.regions, [names.index(name) for name in SKIN if name in names])
+    used = jnp.asarray(used[np.asarray(faces)].all(-1) if skin else np.ones(len(faces), bool))
 
     @jax.jit
     def draw(vertices, head_to_camera):
         pixels, depth = project(vertices, K, head_to_camera)
-        return rasterise(pixels, depth, faces, size)[2]
+        face, _, depth = rasterise(pixels, depth, faces, size)
+        return jnp.where((face >= 0) & used[face], depth, 0.0)
 
     return draw
 
