@@ -56,6 +56,14 @@ class Mesh(NamedTuple):
         """(V,) bool: vertices of some regions."""
         return np.isin(self.regions, [self.names.index(n) for n in names if n in self.names])
 
+    def hairy(self) -> np.ndarray:
+        """(V,) bool: scalp, and behind the ears the nape down to the height of the mouth."""
+        hairy, ears, lips = (self.within(names) for names in (HAIRY, ("ears",), ("lips",)))
+        if ears.any() and lips.any():
+            _, y, z = self.vertices.T
+            hairy = hairy | ((z < z[ears].min()) & (y > y[lips].mean()))
+        return hairy
+
 
 class Unseen(NamedTuple):
     """The guess.
@@ -194,11 +202,24 @@ def surface_colors(
         weight += share
     seen = weight > 0
     colors = total / np.maximum(weight, 1e-12)[:, None]
-    hairy = mesh.within(HAIRY)
-    for part in (hairy, ~hairy):
+    hairy = mesh.hairy()
+    sure = seen & _is_hair(colors, seen & hairy, seen & mesh.within(SKIN))
+    for part, known in ((hairy, sure), (~hairy, seen & ~hairy)):
         inner = mesh.faces[part[mesh.faces].all(1)]
-        colors = np.where(part[:, None], _spread(colors, seen & part, inner), colors)
+        hidden = part & ~seen
+        colors = np.where(hidden[:, None], _spread(colors, known, inner), colors)
     return colors, seen
+
+
+def _is_hair(colors: np.ndarray, hairy: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """(V,) bool: of the vertices seen where hair may grow, those that look more like most of them
+    than like skin; a hairline runs across the scalp, and the forehead is no model for the nape."""
+    if not (hairy.any() and skin.any()):
+        return hairy
+    away = [
+        np.linalg.norm(colors - np.median(colors[part], 0), axis=-1) for part in (hairy, skin)
+    ]
+    return hairy & (away[0] <= away[1])
 
 
 class _Wall(NamedTuple):

@@ -77,6 +77,21 @@ def test_hair_is_as_thick_at_the_back_as_at_the_outline(mesh):
     assert not hair_thickness([frame(0)], K, skin, normals).any()
 
 
+def test_hair_grows_behind_the_ears_down_to_the_mouth():
+    names = ("face", "lips", "ears", "scalp", "neck")
+    places = {  # y and z: (region, hairy)
+        (0.05, 0.0): ("face", False), (-0.04, 0.05): ("lips", False), (0.0, -0.05): ("ears", False),
+        (0.1, 0.0): ("scalp", True), (-0.03, -0.08): ("neck", True),
+        (-0.06, -0.08): ("neck", False), (-0.03, -0.02): ("neck", False),
+    }
+    vertices = np.array([(0, y, z) for y, z in places])
+    regions = np.array([names.index(region) for region, _ in places.values()])
+    mesh = Mesh(vertices, np.zeros((0, 3), int), regions, names)
+    assert mesh.hairy().tolist() == [hairy for _, hairy in places.values()]
+    plain = Mesh(vertices, mesh.faces, np.minimum(regions, 1), ("face", "scalp"))
+    np.testing.assert_array_equal(plain.hairy(), plain.regions == 1)
+
+
 def test_the_guessed_surface_is_the_ball_s(guess):
     assert guess.points.shape == guess.normals.shape == guess.colors.shape == (SPOTS, 3)
     np.testing.assert_allclose(np.linalg.norm(guess.points, axis=-1), RADIUS + HAIR, atol=0.006)

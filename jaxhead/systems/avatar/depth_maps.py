@@ -52,10 +52,10 @@ def normalised(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
 class DepthMaps:
     """Maps by frame id, from where `prior.depth` says.
 
-    "mesh" draws the frame's tracked mesh, "skin" what of it is the face's skin, which lies where the
-    mesh says (hair and collar do not); "capture" reads the capture's layer "depth"; "folder" reads
-    depth/NAME/FRAME.png of the assets, NAME being the capture's, FRAME six digits; "depth anything"
-    asks the network.
+    "mesh" draws the frame's tracked mesh, "skin" what of it is the face's skin, which lies where
+    the mesh says (hair and collar do not); "capture" reads the capture's layer "depth"; "folder"
+    reads depth/NAME/FRAME.png of the assets, NAME being the capture's, FRAME six digits;
+    "depth anything" asks the network.
     """
 
     def __init__(

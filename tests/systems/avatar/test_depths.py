@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxhead.files.errors import InputError
+from jaxhead.geometry.cameras import project
 from jaxhead.networks import depth_anything
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.depth_maps import DEEPEST, DepthMaps, estimator, normalised
@@ -124,6 +125,26 @@ def test_the_mesh_gives_depth_out_of_the_box(small):
     y, x = np.nonzero(known)
     middle = found[int(y.mean()), int(x.mean())]
     assert 0 < middle < np.median(found[known])
+
+
+def test_skin_has_depth_where_the_mesh_has_and_hair_and_neck_have_none(small):
+    def of(source):
+        prior = dataclasses.replace(CONFIG.prior, depth=source)
+        loss = dataclasses.replace(CONFIG.loss, depth=0.1)
+        config = dataclasses.replace(CONFIG, prior=prior, loss=loss)
+        return DepthMaps(small.capture, config).metric(0)
+
+    mesh, skin = of("mesh"), of("skin")
+    used = skin > 0
+    assert 0.2 < used.sum() / (mesh > 0).sum() < 0.8
+    np.testing.assert_array_equal(skin[used], mesh[used])
+    assert (small.capture.masks(0)[used, 1] > 127).all()
+    pixels, _ = project(
+        small.capture.vertices[0], small.capture.K, small.capture.head_to_camera[0]
+    )
+    names, regions = small.head.region_names, np.asarray(small.head.regions)
+    chin = np.asarray(pixels)[regions == names.index("face"), 1].max()
+    assert not skin[int(np.ceil(chin)) + 1 :].any() and mesh[int(np.ceil(chin)) + 1 :].any()
 
 
 def test_a_folder_of_maps_is_read_either_way_round_and_refused_by_file(small, tmp_path):
