@@ -5,7 +5,8 @@
 
 The clock starts before the run is made, so that reading, compiling and the first frames' surfaces
 count; rendering and scoring the held-out frames do not. What is scored is the average of the
-weights that a run would keep. At the end the time of a step and of a picture, in steady state.
+weights that a run would keep, with sway as the capture measured it. At the end the time of a step
+and of a picture, in steady state.
 """
 
 from __future__ import annotations

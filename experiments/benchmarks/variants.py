@@ -41,10 +41,12 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "no shell around the mesh": ("surface.shell=false",),
         "no guess of the far side": ("loss.unseen=0",),
         "no sway": ("surface.sway=false",),
+        "sway as captured": ("motion.again=0",),
         "hair without the pose": ("field.pose=false",),
         "occupancy: from silhouettes alone": ("sampling.occupancy_every=1000000",),
         "depth: the mesh's order": ("loss.depth_ordinal=0.003", "loss.depth_smoothness=0.003"),
         "depth: the mesh's distance": ("loss.depth=0.1",),
+        "depth: the skin's distance": ("loss.depth=0.1", "prior.depth=skin"),
         "no torso": ("torso.shown=false",),
     },
 }

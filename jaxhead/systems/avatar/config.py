@@ -125,10 +125,11 @@ class LossConfig:
 class MotionConfig:
     """Sway measured again with the trained head as the template, see motion.py."""
 
-    again: float = number(0.4, 0.0, 1.0)  # share of the steps before, 0: never; held-out at the end
-    rounds: int = number(3, 1, 4)  # registrations, each with a new picture
-    stiffness: float = number(0.1, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
-    skin: float = number(3.0, 0.0, 1e4)  # weight of a shift of skin that the mesh moves already
+    again: float = number(0.6, 0.0, 1.0)  # until that share of the steps, 0: never, nor at the end
+    times: int = number(2, 1, 16)  # so often until then, evenly; held-out frames at the end
+    rounds: int = number(2, 1, 4)  # registrations, each with a new picture; at the end one more
+    stiffness: float = number(0.2, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
+    skin: float = number(5.0, 0.0, 1e4)  # weight of a shift of skin that the mesh moves already
     frames: int = number(1000, 2, 1 << 20)  # looked at in all, others lie between them
 
 

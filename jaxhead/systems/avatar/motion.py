@@ -2,9 +2,9 @@
 
 A capture registers its frames with means of other frames. Once a head is trained, its picture of a
 frame (in the frame's own pose, expression and sway) is a better template: sharp, seen from the same
-side, with the same things hidden. After a share of the training the training frames' sway is
-measured so and the training goes on with it; at its end that of the held-out frames is, with all
-that was learned left as it is.
+side, with the same things hidden. At some steps on the way the training frames' sway is measured so
+and the training goes on with it; at its end that of the held-out frames is, with all that was
+learned left as it is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from jaxhead.training.system import Revision, Variables
 
 _LARGEST_SIDE = 256
 """Pixels: square pictures above are compared at this size, which shows shifts as well."""
-_BLURS = (1.0, 0.5, 0.5, 0.5)
+_BLURS = (1.0, 0.5, 0.5, 0.5, 0.5)
 """Pixels (standard deviation), by round."""
 _BATCH = 8
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -60,7 +60,9 @@ def revision(
         return None
 
     def steps(total: int) -> tuple[int, ...]:
-        return tuple(sorted({max(1, round(config.motion.again * total)), total}))
+        each = config.motion.again * total / config.motion.times
+        on_the_way = (max(1, round(k * each)) for k in range(1, config.motion.times + 1))
+        return tuple(sorted({*on_the_way, total}))
 
     def measure(variables: Variables, arrays, last: bool, say, stopped):
         sway, split = np.asarray(arrays["sway"]), "test" if last else "train"
@@ -71,7 +73,8 @@ def revision(
             f"{'held-out' if last else 'training'} frames again")  # fmt: skip
         start = time.monotonic()
         render = renderer(variables, frozen, frames.requests.size, config)
-        found = _measured(frames, render, config, stopped)
+        # Nothing comes after the last one to make up for what it misses.
+        found = _measured(frames, render, config, config.motion.rounds + last, stopped)
         if found is None:
             return None
         moved = np.sqrt(np.mean((found - sway[inputs[split]]) ** 2)) / MILLIMETRE
@@ -128,13 +131,13 @@ class _Frames:
 
 def _measured(
     frames: _Frames, render: Callable[[Requests, int], dict[str, jax.Array]],
-    config: AvatarConfig, stopped: Callable[[], bool],
+    config: AvatarConfig, rounds: int, stopped: Callable[[], bool],
 ) -> np.ndarray | None:
     """(n, G, G, 2) metres of the frames of the split, None where `stopped()`."""
     requests = frames.requests
     stiff = config.motion.stiffness * stiffness(frames.sheet.skin, config.motion.skin)
     found = requests.sway[frames.places]
-    for blur in _BLURS[: config.motion.rounds]:
+    for blur in _BLURS[:rounds]:
         sway = requests.sway.copy()
         sway[frames.places] = found
         turn = dataclasses.replace(requests, sway=sway)

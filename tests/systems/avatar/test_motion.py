@@ -123,11 +123,11 @@ def error(found, true):
 
 def test_known_shifts_are_found(painted, config):
     frames = looked_at(painted, range(5))
-    found = motion._measured(frames, painted.render, with_motion(config, rounds=3), lambda: False)
+    found = motion._measured(frames, painted.render, with_motion(config), 3, lambda: False)
     before = error(painted.requests.sway, painted.true)
     assert before > 0.6 and error(found, painted.true) < 0.25 * before
     assert found.dtype == np.float32
-    one = motion._measured(frames, painted.render, with_motion(config, rounds=1), lambda: False)
+    one = motion._measured(frames, painted.render, with_motion(config), 1, lambda: False)
     assert error(found, painted.true) < error(one, painted.true)
 
 
@@ -135,25 +135,25 @@ def test_what_is_right_already_stays(painted, config):
     right = dataclasses.replace(painted.requests, sway=painted.true)
     frames = looked_at(painted, range(5))
     frames.requests = right
-    found = motion._measured(frames, painted.render, with_motion(config), lambda: False)
+    found = motion._measured(frames, painted.render, with_motion(config), 2, lambda: False)
     assert error(found, painted.true) < 0.1
 
 
 def test_a_stiff_lattice_does_not_bend(painted, config):
     frames, stiff = looked_at(painted, range(5)), with_motion(config, stiffness=1000.0)
     frames.requests = dataclasses.replace(painted.requests, sway=0 * painted.true)
-    found = motion._measured(frames, painted.render, stiff, lambda: False)
+    found = motion._measured(frames, painted.render, stiff, 2, lambda: False)
     bends = [np.abs(np.diff(sway, n=2, axis=1)).max() for sway in (found, painted.true)]
     assert bends[0] < 0.1 * bends[1]
 
 
 def test_frames_between_those_looked_at_take_what_lies_between(painted, config):
     frames = looked_at(painted, [0, 4])
-    found = motion._measured(frames, painted.render, with_motion(config), lambda: False)
+    found = motion._measured(frames, painted.render, with_motion(config), 2, lambda: False)
     moved = found - painted.requests.sway
     np.testing.assert_allclose(moved[1], 0.75 * moved[0] + 0.25 * moved[4], atol=1e-7)
     alone = motion._measured(
-        looked_at(painted, range(5)), painted.render, with_motion(config), lambda: False
+        looked_at(painted, range(5)), painted.render, with_motion(config), 2, lambda: False
     )
     np.testing.assert_allclose(found[[0, 4]], alone[[0, 4]], atol=1e-6)
 
@@ -166,7 +166,7 @@ def test_it_ends_when_it_is_told_to(painted, config):
         return len(asked) > 1
 
     frames = looked_at(painted, range(5))
-    assert motion._measured(frames, painted.render, with_motion(config), stopped) is None
+    assert motion._measured(frames, painted.render, with_motion(config), 2, stopped) is None
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_there_is_something_to_measure_only_where_something_moves(
     moving = opened(swaying, tmp_path / "run", config)
     found = motion.revision(*moving)
     assert found is not None and found.feed == "rays"
-    assert found.steps(4000) == (1600, 4000) and found.steps(1) == (1,)
+    assert found.steps(4000) == (1200, 2400, 4000) and found.steps(1) == (1,)
     assert motion.revision(*moving[:-1], with_motion(config, again=0.0)) is None
     without = override(config, ["surface.sway=false"])
     assert motion.revision(*opened(swaying, tmp_path / "without", without)) is None
@@ -218,11 +218,14 @@ def test_a_run_measures_training_frames_on_its_way_and_the_others_at_its_end(
     monkeypatch.setattr(progress, "say", lines.append)
     verbs.train([swaying], out, config=config, devices=1, progress=progress)
     inputs, capture = verbs.load_run(out).inputs(), load_capture(swaying)
-    first, last = (newest_revision(out, "avatar", step)["sway"] for step in (3, 8))
+    assert [path.name[7:15] for path in sorted((out / "revised").iterdir())] == [
+        "00000002", "00000005", "00000008"
+    ]
+    first, last = (newest_revision(out, "avatar", step)["sway"] for step in (5, 8))
     moved = [np.abs(a - b).max((1, 2, 3)) > 0 for a, b in ((first, inputs["sway"]), (last, first))]
     np.testing.assert_array_equal(np.flatnonzero(moved[0]), capture.train)
     np.testing.assert_array_equal(np.flatnonzero(moved[1]), capture.test)
-    assert sum("sway of 12 training frames" in line for line in lines) == 1
+    assert sum("sway of 12 training frames" in line for line in lines) == 2
     assert sum("sway of 3 held-out frames" in line for line in lines) == 1
     modes = verbs.evaluation_modes(out)
     assert [name for name, _ in modes] == ["test", "driven", "captured"]
