@@ -47,6 +47,15 @@ class Agreement:
         """Name of the signal at which the training stops, or None."""
         return self._interrupts.name if self._count is None else self._signal
 
+    @property
+    def own(self) -> str | None:
+        """Name of the signal that this process got, or None."""
+        return self._interrupts.name
+
+    def stop(self, name: str) -> None:
+        """Stop for that signal without a vote; all call this at the same step."""
+        self._signal = self._signal or name
+
     def vote(self, *, late: bool, per_step: float) -> Any:
         """Cast this process's votes; `count` takes the result when the dispatch is over."""
         if self._count is None:

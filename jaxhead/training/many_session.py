@@ -254,7 +254,7 @@ class ManySession:
         now = time.monotonic()
         for member, state in zip(self.members, self.lanes.states()):
             if member.revising.due(member.step) and not self.interrupts.name:
-                member.revise(state, lambda: self.interrupts.name is not None)
+                member.revise(state, lambda: self.interrupts.name)
         self._exclude(now)
 
     def _exclude(self, since: float) -> None:

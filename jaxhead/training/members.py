@@ -127,9 +127,9 @@ class Member:
             self.stage, self.run.path, self.feeding, self.step, self.total, self._say
         )
 
-    def revise(self, state: TrainState, stopped: Callable[[], bool]) -> None:
+    def revise(self, state: TrainState, signal: Callable[[], str | None]) -> None:
         """Measure anew what is due."""
-        self.revising.revise(lambda: variables_of(state, self.frozen, ema=True), stopped)
+        self.revising.revise(lambda: variables_of(state, self.frozen, ema=True), signal)
 
     def fix_length(self, steps: int) -> None:
         """Write down how long the stage is."""

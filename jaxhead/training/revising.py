@@ -36,9 +36,11 @@ def newest_revision(run: pathlib.Path, stage: str, step: int) -> dict[str, np.nd
 
 
 def all_made(stage: Stage, run: pathlib.Path, total: int) -> bool:
-    """Whether a stage of `total` steps lacks no revision at its end."""
-    last = stage.revision.steps(total)[-1:] if stage.revision else ()
-    return all(revision_file(run, stage.name, step).is_file() for step in last)
+    """Whether a stage of `total` steps has its last revision; all processes must ask alike."""
+    if stage.revision is None:
+        return True
+    file = revision_file(run, stage.name, stage.revision.steps(total)[-1])
+    return processes.from_first(file.is_file)
 
 
 def _files(run: pathlib.Path, stage: str, step: int) -> list[pathlib.Path]:
@@ -67,9 +69,15 @@ class Revising:
     ):
         self._stage, self._run, self._feeding, self._say = stage, run, feeding, say
         self._steps = tuple(stage.revision.steps(total)) if stage.revision else ()
-        self._left = [s for s in self._steps if s > step or s == step and not self._made(s)]
+        if not self._steps:
+            self._left: list[int] = []
+            return
+        # The first process may be ahead and write one: what is there is what it found.
+        names = processes.from_first(lambda: [f.name for f in _files(run, stage.name, step)])
+        files = [run / FOLDER / name for name in names]
+        here = self._file(step) in files
+        self._left = [s for s in self._steps if s > step or (s == step and not here)]
         # Of a run that was made longer, the steps of what it has are not those of now.
-        files = _files(run, stage.name, step) if self._steps else []
         planned = [s for s in self._steps if s < step]
         if files:
             self._read(files[-1])
@@ -86,39 +94,40 @@ class Revising:
         return bool(self._left) and self._left[0] <= step
 
     def revise(
-        self, variables: Callable[[], Variables], stopped: Callable[[], bool] = lambda: False
-    ) -> bool:
-        """Make the revision that is due; returns False where `stopped` cut it short.
+        self, variables: Callable[[], Variables], signal: Callable[[], str | None]
+    ) -> str | None:
+        """Make the revision that is due; returns the signal that cut it short, if one did.
+
+        With several processes the first one measures, and only its signals are seen meanwhile.
 
         Args:
           variables: those that rendering would use.
-          stopped: asked now and then; with several processes never.
+          signal: name of the signal that this process got, or None; asked now and then.
         """
         assert self._stage.revision is not None
         step, revision = self._left[0], self._stage.revision
         file, last = self._file(step), step == max(self._steps)
 
-        def make() -> bool:
+        def make() -> str | None:
             file.parent.mkdir(exist_ok=True)
+            arrays = dict(self._feeding.host(revision.feed))
             made = revision.measure(
-                variables(), dict(self._feeding.host(revision.feed)), last, self._say, stopped
+                variables(), arrays, last, self._say, lambda: signal() is not None
             )
-            if made is not None:
-                array_files.write_npz(file, made)
-            return made is not None
+            if made is None:
+                return signal()
+            array_files.write_npz(file, made)
+            return None
 
-        if not processes.from_first(make):
-            return False
-        self._read(file)
-        self._left.pop(0)
-        return True
+        cut = processes.from_first(make)
+        if cut is None:
+            self._read(file)
+            self._left.pop(0)
+        return cut
 
     def follow(self) -> None:
         """Take the revision that is due from its file, as a replay does."""
         self._read(self._file(self._left.pop(0)))
-
-    def _made(self, step: int) -> bool:
-        return self._file(step).is_file()
 
     def _file(self, step: int) -> pathlib.Path:
         return revision_file(self._run, self._stage.name, step)

@@ -250,11 +250,9 @@ class Session:
             return
         self._fetch(0, total)
         now = time.monotonic()
-        alone = jax.process_count() == 1
-        self.revising.revise(
-            self.stepper.variables,
-            lambda: alone and self.agreement.signal is not None,
-        )
+        cut = self.revising.revise(self.stepper.variables, lambda: self.agreement.own)
+        if cut is not None:
+            self.agreement.stop(cut)
         self._exclude(now)
 
     def _exclude(self, since: float) -> None:

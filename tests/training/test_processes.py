@@ -145,6 +145,18 @@ def test_a_signal_to_one_process_saves_and_ends_all_at_one_step(whole, tmp_path)
     assert ckpt.steps_in(checkpoint_folder(tmp_path, "all")) == [results[0]["step"]]
 
 
+def test_a_signal_to_who_measures_anew_ends_all_and_the_next_start_does_it(whole, tmp_path):
+    flags, reached = ("--steps", STEPS), round(0.4 * STEPS)
+    ended = finish(start(tmp_path, whole / "cache", *flags, "--cut"))
+    assert [code for code, _ in ended] == [0, 0], [text[1] for _, text in ended]
+    results = [json.loads(out.strip().splitlines()[-1]) for _, (out, _) in ended]
+    assert results[0] == results[1] and results[0]["interrupted"] == "SIGTERM"
+    assert results[0]["step"] == reached and not list((tmp_path / "revised").iterdir())
+    done(start(tmp_path, whole / "cache", *flags))
+    names = sorted(path.name for path in (tmp_path / "revised").iterdir())
+    assert names == [f"all_{step:08d}.npz" for step in (reached, STEPS)]
+
+
 def test_an_error_of_one_process_is_said_by_all(whole, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     job = start(tmp_path, whole / "cache", "--steps", STEPS)

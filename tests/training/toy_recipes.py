@@ -267,6 +267,18 @@ def apart(stage):
     return dataclasses.replace(stage, system=dataclasses.replace(stage.system, init=init))
 
 
+def cut_short(stage):
+    """A recipe whose process gets a signal while it measures for the first time."""
+    import dataclasses
+
+    def measure(variables, arrays, last, say, stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stage.revision.measure(variables, arrays, last, say, stopped)
+
+    revision = dataclasses.replace(stage.revision, measure=measure)
+    return dataclasses.replace(stage, revision=revision)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
@@ -285,6 +297,7 @@ def main():
     parser.add_argument("--save-seconds", type=float, default=0)
     parser.add_argument("--stop", type=int, default=0, help="SIGTERM at this step")
     parser.add_argument("--apart", action="store_true", help="process 1 begins from other params")
+    parser.add_argument("--cut", action="store_true", help="SIGTERM in the first revision")
     flags = parser.parse_args()
     if flags.limit:
         import resource
@@ -306,6 +319,8 @@ def main():
                 stage = slowed(stage, flags.slow)
             if flags.apart:
                 stage = apart(stage)
+            if flags.cut:
+                stage = cut_short(stage)
             result = loop.train(
                 [stage], flags.run, steps=flags.steps, minutes=flags.minutes, loop=config,
                 on_sample=stop_at(flags.stop) if flags.stop else None,

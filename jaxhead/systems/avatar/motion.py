@@ -38,7 +38,8 @@ _LARGEST_SIDE = 256
 """Pixels: square pictures above are compared at this size, which shows shifts as well."""
 _BLURS = (1.0, 0.5, 0.5, 0.5, 0.5)
 """Pixels (standard deviation), by round."""
-_BATCH = 8
+_BATCH = 4
+"""Frames between two looks at whether to end."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 

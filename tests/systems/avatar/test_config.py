@@ -58,7 +58,7 @@ def test_every_number_has_a_range_around_its_default_and_every_word_a_list():
         ("field.level=4", "levels"),
         ("field.direction_encoding=fourier", "spherical harmonics, frequency"),
         ("loss.semantic=-1", "at least 0"),
-        ("prior.depth=guess", "mesh, capture, folder, depth anything"),
+        ("prior.depth=guess", "mesh, skin, capture, folder, depth anything"),
     ],
 )
 def test_bad_settings_are_refused_by_name(assignment, words):
