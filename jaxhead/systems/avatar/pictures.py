@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,17 +18,21 @@ from jaxhead.systems.avatar.system import PLAYER
 from jaxhead.training.system import Variables
 
 
+@functools.partial(jax.jit, static_argnames=("size", "config"))
+def _picture(params, state, frozen, vertices, request, *, size, config):
+    request = request | {"geometry": frame_geometry(vertices, frozen, config=config)}
+    return predict(params, state, frozen, request, size=size, config=config)
+
+
 def renderer(
     variables: Variables, frozen: dict[str, Any], size: tuple[int, int], config: AvatarConfig
 ) -> Callable[[Requests, int], dict[str, jax.Array]]:
-    """A function (requests, index) -> the picture of `predict`, compiled once."""
+    """A function (requests, index) -> the picture of `predict`.
+
+    Compiled once in a process for all trained states of one size and configuration.
+    """
     params, state = variables.params[PLAYER], variables.state
     frozen = {name: jnp.asarray(value) for name, value in frozen.items()}
-
-    @jax.jit
-    def picture(params, state, frozen, vertices, request):
-        request = request | {"geometry": frame_geometry(vertices, frozen, config=config)}
-        return predict(params, state, frozen, request, size=size, config=config)
 
     def render(requests: Requests, index: int) -> dict[str, jax.Array]:
         pose, own = requests.head_to_camera[index], requests.own_poses[index]
@@ -43,7 +48,8 @@ def renderer(
             "background": requests.background,
         }
         request = {name: jnp.asarray(value, jnp.float32) for name, value in request.items()}
-        return picture(params, state, frozen, jnp.asarray(requests.vertices[index]), request)
+        vertices = jnp.asarray(requests.vertices[index])
+        return _picture(params, state, frozen, vertices, request, size=size, config=config)
 
     return render
 

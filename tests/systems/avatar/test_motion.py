@@ -5,6 +5,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -209,6 +210,25 @@ def test_there_is_something_to_measure_only_where_something_moves(
     assert motion.revision(*moving[:2], elsewhere, *moving[3:]) is None
 
 
+def test_only_the_frames_of_a_split_are_measured(swaying, config, tmp_path):
+    config = override(with_motion(config, rounds=1), ["field.levels=1", "torso.levels=1"])
+    capture, spec, inputs, frozen, *rest = opened(swaying, tmp_path / "run", config)
+    found = motion.revision(capture, spec, inputs, frozen, *rest)
+    (stage,) = verbs.build(config, spec, frozen, None, None, found)
+    assert stage.revision is found is not None
+    variables, lines = stage.system.init(jax.random.key(0)), []
+    for last, split in ((False, capture.train), (True, capture.test)):
+        made = found.measure(
+            variables, {"sway": inputs["sway"]}, last, lines.append, lambda: False
+        )
+        moved = np.abs(made["sway"] - inputs["sway"]).max((1, 2, 3)) > 0
+        np.testing.assert_array_equal(np.flatnonzero(moved), split)
+        assert made["sway"].dtype == inputs["sway"].dtype
+    assert "sway of 12 training frames" in lines[0] and "3 held-out frames" in lines[2]
+    assert found.measure(variables, inputs, True, lines.append, lambda: True) is None
+
+
+@pytest.mark.long
 def test_a_run_measures_training_frames_on_its_way_and_the_others_at_its_end(
     swaying, config, tmp_path, monkeypatch
 ):
@@ -216,6 +236,8 @@ def test_a_run_measures_training_frames_on_its_way_and_the_others_at_its_end(
     out, lines = tmp_path / "run", []
     progress = Progress(quiet=True)
     monkeypatch.setattr(progress, "say", lines.append)
+    # What compiles fast: one level, one registration each time.
+    config = override(with_motion(config, rounds=1), ["field.levels=1", "torso.levels=1"])
     verbs.train([swaying], out, config=config, devices=1, progress=progress)
     inputs, capture = verbs.load_run(out).inputs(), load_capture(swaying)
     assert [path.name[7:15] for path in sorted((out / "revised").iterdir())] == [
