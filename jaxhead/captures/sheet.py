@@ -78,13 +78,18 @@ class Sheet:
         return dataclasses.replace(self, raised=self.raised + more)
 
 
+def sheet_box(template: np.ndarray) -> np.ndarray:
+    """(2, 2) float32 metres, x and y of a sheet's corners over a template (V, 3)."""
+    low, high = template[:, :2].min(0), template[:, :2].max(0)
+    half = (high - low).max() / 2 + MARGIN
+    return np.stack([(low + high) / 2 - half, (low + high) / 2 + half]).astype(np.float32)
+
+
 def make_sheet(head: HeadModel) -> Sheet:
     """The sheet of a head's template."""
     template, faces = np.asarray(head.template), np.asarray(head.faces)
     side = CELL * (NODES - 1)
-    low, high = template[:, :2].min(0), template[:, :2].max(0)
-    half = (high - low).max() / 2 + MARGIN
-    box = np.stack([(low + high) / 2 - half, (low + high) / 2 + half]).astype(np.float32)
+    box = sheet_box(template)
     pitch = (box[1, 0] - box[0, 0]) / side
     pixels = np.stack([template[:, 0] - box[0, 0], box[1, 1] - template[:, 1]], -1) / pitch
     # Orthographic: with all depths far away and alike, weights are those of the plane.

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from scipy import ndimage
 
 from jaxhead.captures.format import Capture
 from jaxhead.captures.pose_predictor import predictor_to_arrays
-from jaxhead.captures.sheet import NODES, Sheet, make_sheet
+from jaxhead.captures.sheet import NODES, Sheet, make_sheet, sheet_box
 from jaxhead.captures.sway_align import align, curvature, stiffness
 from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.sway_textures import MILLIMETRE, look_up
@@ -56,8 +55,8 @@ def revision(
     moves = inputs["sway"].shape[1] == NODES and bool(np.any(inputs["sway"]))
     if not config.motion.again or not moves:
         return None
-    sheet = make_sheet(head)
-    if not np.allclose(sheet.box, inputs["sway_box"], atol=1e-4):
+    # A lattice that stands elsewhere was not measured on this head's sheet.
+    if not np.allclose(sheet_box(np.asarray(head.template)), inputs["sway_box"], atol=1e-4):
         return None
 
     def steps(total: int) -> tuple[int, ...]:
@@ -69,6 +68,7 @@ def revision(
         sway, split = np.asarray(arrays["sway"]), "test" if last else "train"
         if len(inputs[split]) == 0:
             return {"sway": sway}
+        sheet = make_sheet(head)
         frames = _Frames(capture, sheet, spec, inputs | {"sway": sway}, head, config, split)
         say(f"avatar: the head is the template now: measures sway of {len(frames.ids)} "
             f"{'held-out' if last else 'training'} frames again")  # fmt: skip
@@ -155,10 +155,12 @@ def _measured(
 
 def _registered(frames, requests, render, places, stiff, blur) -> np.ndarray:
     """(B, G, G, 2) metres of frames after one registration with their own pictures."""
-    fresh = {place: None for place in places}
-    drawn: dict[int, Any] = {place: render(requests, place)["rgb"] for place in fresh}
-    pictures = np.stack([frames.truth(int(frames.all[place])) for place in places])
-    grey = np.stack([np.asarray(drawn[place]) @ _GREY for place in places])
+    # Places that fill a batch up are drawn once.
+    fresh = dict.fromkeys(places)
+    drawn = {place: np.asarray(render(requests, place)["rgb"]) @ _GREY for place in fresh}
+    shown = {place: frames.truth(int(frames.all[place])) for place in fresh}
+    grey = np.stack([drawn[place] for place in places])
+    pictures = np.stack([shown[place] for place in places])
     pictures[:, 0] = ndimage.gaussian_filter(pictures[:, 0], (0, blur, blur))
     grey = ndimage.gaussian_filter(grey, (0, blur, blur))
     points = frames.sheet.points(requests.vertices[places])

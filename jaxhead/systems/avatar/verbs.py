@@ -240,10 +240,10 @@ def _sampler(capture: Capture, spec, inputs, frozen, config):
     head = head_of(inputs)
 
     def sample(stage, step: int, variables: Variables, folder: pathlib.Path) -> None:
-        del stage
         rows = []
+        held = revised_inputs(inputs, newest_revision(folder.parent, stage.name, step))
         for split in ("train", "test"):
-            requests = make_requests(RenderOptions(split=split), spec, inputs, head, config) if len(
+            requests = make_requests(RenderOptions(split=split), spec, held, head, config) if len(
                 inputs[split]
             ) else None
             if requests is None:
