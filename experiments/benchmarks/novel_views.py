@@ -44,11 +44,13 @@ from jaxhead.geometry.rasterise import interpolate, rasterise
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
+from jaxhead.systems.avatar.motion import revised_inputs
 from jaxhead.systems.avatar.requests import Requests, make_requests
 from jaxhead.systems.avatar.system import build
 from jaxhead.systems.avatar.verbs import frozen_arrays, head_of, renderer
 from jaxhead.training import loop
 from jaxhead.training.configuration import from_document
+from jaxhead.training.revising import newest_revision
 from jaxhead.training.runs import load_run
 
 FIGURES = (
@@ -80,9 +82,10 @@ def pictures(
     config = from_document(AvatarConfig, run.config)
     spec, inputs = run.spec_as(AvatarSpec), run.inputs()
     frozen = frozen_arrays(inputs)
-    requests = view_requests(spec, inputs, truth, config)
     (stage,) = build(config, spec, frozen, None)
-    variables, _ = loop.load_variables(stage, run.path, seed=run.seed)
+    variables, step = loop.load_variables(stage, run.path, seed=run.seed)
+    inputs = revised_inputs(inputs, newest_revision(run.path, stage.name, step))
+    requests = view_requests(spec, inputs, truth, config)
     render = renderer(variables, frozen, requests.size, config)
     skin = _skin_masks(inputs)
     for view in range(len(requests.frame_ids)):

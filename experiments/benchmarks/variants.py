@@ -2,19 +2,26 @@
 
     python -m experiments.benchmarks.variants encodings talk --out variants --steps 3000
     python -m experiments.benchmarks.variants parts talk --out variants --steps 3000
+    python -m experiments.benchmarks.variants parts talk --out variants --only "no sway"
+    python -m experiments.benchmarks.variants parts talk --out variants --jobs 4
 
 Groups: `encodings` of the head's points; `parts` of the method. Every step is a command of jaxhead;
 one whose output exists under `--out` is done, so an interrupted benchmark goes on. The last 20 % of
 the frames are held out; "driven" predicts the torso's motion instead of measuring it; "novel" are
 the views from the side that a synthetic capture holds. The time of a step is the median over what
-the run logged: run nothing else beside it.
+the run logged: it means something where nothing else ran beside it, so with `--jobs 1`. `--jobs N`
+trains N variants at a time, each in a process of its own, which many cores or a large accelerator
+have room for.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,6 +31,10 @@ from experiments.benchmarks.flags import run_module
 from experiments.benchmarks.quality import trained
 from jaxhead.app.flags import Arguments, UsageError
 from jaxhead.captures.synthetic import load_truth
+from jaxhead.files.atomic import write_json
+from jaxhead.files.errors import InputError
+
+MODULE = "experiments.benchmarks.variants"
 
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "encodings": {
@@ -90,12 +101,67 @@ def report(rows: dict[str, tuple[dict[str, Any], float]]) -> str:
     return "\n".join(lines)
 
 
+def _path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    return folder / "".join(c if c.isalnum() else "_" for c in name)
+
+
+def scores_of(
+    capture: pathlib.Path, folder: pathlib.Path, name: str, steps: int, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What a variant reaches; it is trained and scored where it is not yet.
+
+    Args:
+      capture: a capture folder.
+      folder: where runs and scores lie.
+      name: of the variant.
+      steps, settings: of `jaxhead train`.
+
+    Returns:
+      The report of `jaxhead evaluate`, with "novel" where the capture holds such views.
+    """
+    path = _path(folder, name)
+    scores = trained(capture, path, ["--steps", str(steps)], settings)
+    if not (capture / "truth" / "truth.npz").is_file():
+        return scores
+    stored = folder / f"{path.name}.novel.json"
+    if not stored.exists():
+        truth = load_truth(capture)
+        views = novel_views.score(str(path), truth, None) if len(truth.view_ids) else []
+        write_json(stored, novel_views.means(views)["all"] if views else {})
+    novel = json.loads(stored.read_text("utf-8"))
+    return scores | ({"novel": novel} if novel else {})
+
+
+def side_by_side(arguments: Sequence[str], names: Sequence[str], jobs: int) -> None:
+    """Does variants in processes of their own, `jobs` at a time.
+
+    Args:
+      arguments: of this module but for the variant.
+      names: of variants.
+
+    Raises:
+      InputError: one of them failed; it has said why.
+    """
+
+    def alone(name: str) -> int:
+        command = [sys.executable, "-m", MODULE, *arguments, "--only", name]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+
+    with ThreadPoolExecutor(jobs) as workers:
+        codes = list(workers.map(alone, names))
+    failed = [name for name, code in zip(names, codes) if code]
+    if failed:
+        raise InputError(f"these variants failed: {', '.join(failed)}")
+
+
 def _define(values) -> None:
     from absl import flags
 
     flags.DEFINE_string("out", None, "the folder for everything", flag_values=values)
-    flags.DEFINE_integer("steps", 3000, "of training", flag_values=values)
+    flags.DEFINE_integer("steps", 3000, "of training", lower_bound=1, flag_values=values)
     flags.DEFINE_multi_string("set", [], "of every variant", flag_values=values)
+    flags.DEFINE_multi_string("only", [], "a variant, instead of all", flag_values=values)
+    flags.DEFINE_integer("jobs", 1, "variants at a time", lower_bound=1, flag_values=values)
 
 
 def run(arguments: Arguments) -> int:
@@ -106,22 +172,23 @@ def run(arguments: Arguments) -> int:
         raise UsageError("--out is missing")
     if group not in GROUPS:
         raise UsageError(f"unknown group {group}, expected one of {', '.join(GROUPS)}")
+    for name in flags.only:
+        if name not in GROUPS[group]:
+            raise UsageError(f"unknown variant {name}, expected one of {', '.join(GROUPS[group])}")
     folder = pathlib.Path(flags.out) / (pathlib.Path(capture).name or "capture")
-    synthetic = (pathlib.Path(capture) / "truth" / "truth.npz").is_file()
-    truth = load_truth(capture) if synthetic else None
+    names = [name for name in GROUPS[group] if not flags.only or name in flags.only]
+    if flags.jobs > 1:
+        every = (part for setting in flags.set for part in ("--set", setting))
+        own = [group, capture, "--out", flags.out, "--steps", str(flags.steps), *every]
+        side_by_side(own, names, flags.jobs)
     rows = {}
-    for name, settings in GROUPS[group].items():
-        path = folder / "".join(c if c.isalnum() else "_" for c in name)
-        length = ["--steps", str(flags.steps)]
-        scores = trained(pathlib.Path(capture), path, length, [*flags.set, *settings])
-        if truth is not None and len(truth.view_ids):
-            novel = novel_views.means(novel_views.score(str(path), truth, None))
-            scores = scores | {"novel": novel["all"]}
-        rows[name] = scores, step_milliseconds(path)
+    for name in names:
+        settings = [*flags.set, *GROUPS[group][name]]
+        scores = scores_of(pathlib.Path(capture), folder, name, flags.steps, settings)
+        rows[name] = scores, step_milliseconds(_path(folder, name))
     print(report(rows))
     return 0
 
 
 if __name__ == "__main__":
-    name = "experiments.benchmarks.variants"
-    sys.exit(run_module(name, __doc__, _define, run, positionals=("GROUP", "CAPTURE")))
+    sys.exit(run_module(MODULE, __doc__, _define, run, positionals=("GROUP", "CAPTURE")))

@@ -2,13 +2,15 @@
 
 One camera shows no depth of the shoulders. For another view the torso's picture is laid on a
 grown person's neck, shoulders and chest (upright ellipses whose size depends on the height) below
-the head, and looked up where the new ray meets them.
+the head, and looked up where the new ray meets them. The body stands below the head's mean place
+and moves as the torso does, not as the head.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, HALF_WIDTH
 
@@ -19,8 +21,8 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def own_pixels(
-    pixels: jax.Array, K: jax.Array, camera_from_own: jax.Array, head: jax.Array,
-    *, body: jax.Array, size: tuple[int, int],
+    pixels: jax.Array, K: jax.Array, camera_from_own: jax.Array, motion: jax.Array,
+    *, body: jax.Array, place: jax.Array, size: tuple[int, int],
 ) -> tuple[jax.Array, jax.Array]:
     """Where the frame's own camera sees what a turned camera sees of the body.
 
@@ -28,8 +30,8 @@ def own_pixels(
       pixels: (n, 2) of the turned camera.
       K: (3, 3) pixels, of both.
       camera_from_own: (4, 4) turned camera's coordinates from the own camera's, metres.
-      head: (3,) the head's origin in the own camera's coordinates.
-      body: (2,) of `body_size.fit_body`.
+      motion: (2, 3) of the frame's torso, pixels.
+      body: (2,) of `body_size.fit_body`; place: (3,) of `mean_place`.
       size: (H, W) of the own camera's picture.
 
     Returns:
@@ -39,10 +41,42 @@ def own_pixels(
     still = jnp.all(jnp.abs(camera_from_own - jnp.eye(4)) < 1e-6)
 
     def turned():
+        head = carried_place(place, motion, K, size)
         seen, hit = _turned_pixels(pixels, K, camera_from_own, head, body)
         return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), hit
 
     return jax.lax.cond(still, lambda: (pixels, jnp.ones((len(pixels),), bool)), turned)
+
+
+def mean_place(
+    head_to_camera: np.ndarray, motion: np.ndarray, K: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """(3,) float32 where the head's origin is on average, as the reference torso's frame sees it:
+    x, y in sizes of the picture's longest side, and metres along z.
+
+    Args:
+      head_to_camera: (n, 4, 4) of training frames; motion: (n, 2, 3) of their torso, pixels.
+      K: (3, 3) pixels; size: (H, W).
+    """
+    origins = np.asarray(head_to_camera, np.float64)[:, :3, 3]
+    pixels = origins[:, :2] / origins[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
+    linear = np.asarray(motion, np.float64)[..., :2]
+    moved = pixels - motion[..., 2]
+    reference = np.linalg.solve(linear, moved[..., None])[..., 0] / max(size)
+    depth = origins[:, 2] * np.sqrt(np.abs(np.linalg.det(linear)))
+    return np.concatenate([reference.mean(0), [depth.mean()]]).astype(np.float32)
+
+
+def carried_place(
+    place: jax.Array, motion: jax.Array, K: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """(3,) metres in a frame's own camera: `mean_place` moved as the frame's torso did, nearer
+    where the torso is larger. Arguments as in `own_pixels`."""
+    linear, shift = motion[:, :2], motion[:, 2]
+    pixel = jnp.matmul(linear, place[:2] * max(size), precision=_HIGHEST) + shift
+    scale = jnp.abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]) ** 0.5
+    ray = (pixel - K[:2, 2]) / jnp.stack([K[0, 0], K[1, 1]])
+    return jnp.concatenate([ray, jnp.ones(1)]) * (place[2] / scale)
 
 
 def _turned_pixels(pixels, K, camera_from_own, head, body):

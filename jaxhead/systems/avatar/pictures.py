@@ -40,7 +40,6 @@ def renderer(
             "K": requests.K,
             "head_to_camera": pose,
             "camera_from_own": pose @ np.linalg.inv(own) if np.any(pose != own) else np.eye(4),
-            "own_head": own[:3, 3],
             "condition": requests.condition[index],
             "sway": requests.sway[index],
             "torso_motion": requests.torso_motion[index],

@@ -38,7 +38,7 @@ def predict(
       params: {"head", "torso"}; state: {"occupancy"}; frozen: the run's arrays.
       request: "K" (3, 3) pixels of the picture, "head_to_camera" (4, 4), "geometry" of the frame,
         "condition" (k,), "sway" (G, G, 2) metres, "torso_motion" (2, 3) in pixels of the picture,
-        "torso_condition" (6,), "camera_from_own" (4, 4) and "own_head" (3,) of `body.own_pixels`,
+        "torso_condition" (6,), "camera_from_own" (4, 4) of `body.own_pixels`,
         "background" (H, W, 3) in [0, 1].
       size: (H, W).
       config: the run's.
@@ -53,8 +53,8 @@ def predict(
         params["head"], state, frozen, request, origins, directions, config=config
     )
     own, on_body = own_pixels(
-        pixels, request["K"], request["camera_from_own"], request["own_head"],
-        body=frozen["body"], size=size,
+        pixels, request["K"], request["camera_from_own"], request["torso_motion"],
+        body=frozen["body"], place=frozen["body_place"], size=size,
     )
     reference = torso_points(own, request["torso_motion"], size)
     torso, torso_alpha = torso_in_chunks(

@@ -113,8 +113,8 @@ def render_shot(
         rays = Rays(origins, directions, jnp.zeros((len(places),), jnp.int32))
         head, _ = render_head(params["head"], rays, frames, cells, frozen, None, config=config)
         own, on_body = own_pixels(
-            places, frozen["K"], from_own, shot.own[:3, 3],
-            body=frozen["body"], size=size,
+            places, frozen["K"], from_own, shot.torso_motion,
+            body=frozen["body"], place=frozen["body_place"], size=size,
         )
         torso, alpha = model.torso_layer(
             params, torso_points(own, shot.torso_motion, size),

@@ -10,6 +10,10 @@ from jaxhead.systems.avatar import body
 
 K = np.array([[300.0, 0, 64], [0, 300, 64], [0, 0, 1]], np.float32)
 HEAD = np.array([0.01, -0.05, 1.0], np.float32)
+SIZE = (160, 128)
+STILL = np.eye(2, 3, dtype=np.float32)
+PLACE = body.mean_place(np.array([[*np.eye(4)[0, :3], HEAD[0]], [*np.eye(4)[1, :3], HEAD[1]],
+                                  [0, 0, 1, HEAD[2]], [0, 0, 0, 1]])[None], STILL[None], K, SIZE)
 
 
 def turned_about_the_head(degrees):
@@ -20,9 +24,9 @@ def turned_about_the_head(degrees):
     return move
 
 
-def own_pixels(pixels, move, size=body_size.COMMON):
-    return body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, HEAD,
-                           body=jnp.array(size), size=(160, 128))
+def own_pixels(pixels, move, size=body_size.COMMON, motion=STILL):
+    return body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, motion,
+                           body=jnp.array(size), place=PLACE, size=SIZE)
 
 
 def on_the_body(below, angle, size=body_size.COMMON):
@@ -80,3 +84,30 @@ def test_beside_the_neck_and_beyond_the_shoulders_is_nothing():
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in places])
     _, hit = own_pixels(pixels, move)
     assert np.asarray(hit).tolist() == [False, False, True]
+
+
+def test_the_body_stays_while_the_head_turns_and_moves_with_its_torso():
+    random = np.random.default_rng(1)
+    # A torso that steps about and heads that turn on it, about its own mean place.
+    steps = random.normal(0, 6, (200, 2)) * [1, 0.5]
+    motions = np.tile(np.eye(2, 3), (200, 1, 1))
+    motions[..., 2] = steps
+    poses = np.tile(np.eye(4), (200, 1, 1))
+    poses[:, :3, 3] = HEAD + np.pad(steps, ((0, 0), (0, 1))) / 300
+    poses[:, :3, 3] += random.normal(0, 0.015, (200, 3))
+    place = body.mean_place(poses, motions, K, SIZE)
+    np.testing.assert_allclose(place, PLACE, atol=4e-3)
+    for motion in motions[:3]:
+        found = jax.jit(body.carried_place, static_argnums=3)(place, motion, K, SIZE)
+        stands = HEAD + np.pad(motion[:, 2], (0, 1)) / 300
+        np.testing.assert_allclose(found, stands, atol=5e-3)
+
+
+def test_a_torso_that_comes_nearer_carries_the_body_nearer():
+    closer = np.array([[1.25, 0, -16], [0, 1.25, -20]], np.float32)
+    found = body.carried_place(jnp.asarray(PLACE), closer, K, SIZE)
+    pixel = closer[:, :2] @ seen(HEAD) + closer[:, 2]
+    np.testing.assert_allclose(found[2], HEAD[2] / 1.25, rtol=1e-5)
+    np.testing.assert_allclose(seen(np.asarray(found)), pixel, rtol=1e-5)
+    grown = jax.grad(lambda m: body.carried_place(jnp.asarray(PLACE), m, K, SIZE)[2])(closer)
+    assert np.isfinite(grown).all() and grown[0, 0] < 0

@@ -81,7 +81,7 @@ def test_pictures_lower_for_a_tpu(small, variables, variant):
     height, width = 32, 32
     request = {
         "K": frozen["K"], "head_to_camera": jnp.eye(4), "camera_from_own": jnp.eye(4),
-        "own_head": jnp.zeros(3), "condition": jnp.zeros(small.spec.components),
+        "condition": jnp.zeros(small.spec.components),
         "sway": jnp.zeros((2, 2, 2)), "torso_motion": jnp.zeros((2, 3)),
         "torso_condition": torso_condition,
         "background": jnp.zeros((height, width, 3)),

@@ -35,7 +35,6 @@ def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, sho
         "K": small.frozen["K"], "head_to_camera": shot.head_to_camera, "geometry": shot.geometry,
         "condition": shot.condition, "sway": shot.sway, "torso_motion": shot.torso_motion,
         "torso_condition": shot.torso_condition, "camera_from_own": jnp.eye(4),
-        "own_head": shot.own[:3, 3],
         "background": small.frozen["background"].astype(jnp.float32) / 255,
     }  # fmt: skip
 
