@@ -17,6 +17,9 @@ from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, HALF_WIDTH
 _REACH = 0.3
 """Metres before and behind the body's axis in which rays are searched."""
 _STEPS, _HALVINGS = 24, 6
+_ROUND, _FIRM = 1.2, 0.37
+"""Radians around the body's axis from its front that the own camera sees well; radians of turn
+from which on nothing else is shown."""
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -46,6 +49,23 @@ def own_pixels(
         return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), hit
 
     return jax.lax.cond(still, lambda: (pixels, jnp.ones((len(pixels),), bool)), turned)
+
+
+def _on_ellipses(points, body):
+    """(n,) and (n,) coordinates x and z of points, relative to the axis, in half axes of the
+    ellipse at their height; (n, 2) these half axes in metres."""
+    wide = body[1] * jnp.interp(points[:, 1] + body[0], jnp.array(BELOW), jnp.array(HALF_WIDTH))
+    deep = jnp.interp(points[:, 1], jnp.array(BELOW), jnp.array(HALF_DEPTH))
+    return points[:, 0] / wide, points[:, 2] / deep, jnp.stack([wide, deep], -1)
+
+
+def _seen_from_the_front(points, axis, body, limit):
+    """(n, 3) points of the body; those farther from its front than `limit` radians, which the own
+    camera hardly sees or does not see at all, are moved round the axis to that angle."""
+    across, ahead, half = _on_ellipses(points - axis, body)
+    angle = jnp.clip(jnp.arctan2(across, -ahead), -limit, limit)
+    moved = jnp.stack([jnp.sin(angle) * half[:, 0], -jnp.cos(angle) * half[:, 1]], -1)
+    return jnp.stack([axis[0] + moved[:, 0], points[:, 1], axis[2] + moved[:, 1]], -1)
 
 
 def mean_place(
@@ -90,10 +110,8 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
 
     def outside(distance):
         """Below zero where the rays' points are inside the body."""
-        points = origin + distance[:, None] * direction - axis
-        wide = body[1] * jnp.interp(points[:, 1] + body[0], jnp.array(BELOW), jnp.array(HALF_WIDTH))
-        deep = jnp.interp(points[:, 1], jnp.array(BELOW), jnp.array(HALF_DEPTH))
-        return (points[:, 0] / wide) ** 2 + (points[:, 2] / deep) ** 2 - 1.0
+        across, ahead, _ = _on_ellipses(origin + distance[:, None] * direction - axis, body)
+        return across**2 + ahead**2 - 1.0
 
     level = jnp.array([1.0, 0.0, 1.0])
     middle = jnp.sum((axis - origin) * level * direction, -1) / jnp.sum(level * direction**2, -1)
@@ -115,6 +133,9 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
         return jnp.where(inside, near, half), jnp.where(inside, half, far)
 
     _, distance = jax.lax.fori_loop(0, _HALVINGS, halve, (far - step, far))
-    points = origin + distance[:, None] * direction
+    # By degrees, since the picture should not jump as a camera begins to turn.
+    angle = jnp.arctan2(jnp.hypot(turn[0, 2], turn[1, 2]), turn[2, 2])
+    limit = 0.5 * jnp.pi - jnp.minimum(angle / _FIRM, 1.0) * (0.5 * jnp.pi - _ROUND)
+    points = _seen_from_the_front(origin + distance[:, None] * direction, axis, body, limit)
     depth = jnp.maximum(points[:, 2:], 1e-6)
     return points[:, :2] / depth * focal + centre, hit & (distance > 0)
