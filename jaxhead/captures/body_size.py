@@ -1,4 +1,5 @@
-"""How large the body below a head is: an adult's, moved and scaled to the torso's silhouette."""
+"""How wide the body below a head is: an adult's, moved and scaled to the torso's silhouette, and
+exactly so wide in each row that shows both its ends."""
 
 from __future__ import annotations
 
@@ -13,22 +14,26 @@ HALF_DEPTH = (0.060, 0.070, 0.080, 0.090, 0.100, 0.110, 0.120)
 """Metres below the head's origin and half axes there: neck, shoulders and chest of an adult."""
 BEHIND = 0.08
 """Metres from the head's origin back to the body's axis."""
-COMMON = (0.0, 1.0)
+ROWS = tuple(round(0.12 + 0.01 * k, 2) for k in range(25))
+"""Metres below the head's origin of `fit_body`'s widths."""
+COMMON = tuple(np.interp(ROWS, BELOW, HALF_WIDTH).tolist())
 """`fit_body` of the adult of the table."""
 _LIFTS = np.linspace(-0.06, 0.06, 49)
 _SCALES = np.linspace(0.7, 1.4, 71)
 _LIFT_SPREAD, _SCALE_SPREAD, _WIDTH_SPREAD = 0.03, 0.15, 0.01
 _MOST = 40
+_NEAR = 0.03
+"""Metres above and below a row that is seen within which others follow it."""
 
 
 def fit_body(
     mask: Callable[[int], np.ndarray], frames: np.ndarray, K: np.ndarray,
     head_to_camera: np.ndarray,
-) -> tuple[float, float]:
-    """How much higher the shoulders stand than the table's, in metres, and how much larger all is.
+) -> np.ndarray:
+    """(len(ROWS),) float32 half widths in metres.
 
-    The half width of the silhouette is compared with the table's in every row whose ends most
-    frames show; where few rows do, the result stays near `COMMON`.
+    How much higher the shoulders stand than the table's, and how much larger all is, follow from
+    the rows whose ends most frames show; where few rows do, the result stays near `COMMON`.
 
     Args:
       mask: frame -> (H, W) bool, its torso.
@@ -41,15 +46,23 @@ def fit_body(
         below, width = _half_widths(mask(int(frame)), K, head_to_camera[frame][:3, 3])
         for row in np.unique(np.round(below, 2)):
             widths.setdefault(float(row), []).append(width[np.round(below, 2) == row].mean())
+    # In a row that few frames show to both ends, these few are the narrow ones.
+    seen = {row: float(np.median(v)) for row, v in widths.items() if len(v) > 0.5 * len(some)}
     lift, scale = np.meshgrid(_LIFTS, _SCALES, indexing="ij")
     cost = (lift / _LIFT_SPREAD) ** 2 + ((scale - 1) / _SCALE_SPREAD) ** 2
-    for row, seen in widths.items():
-        # In a row that few frames show to both ends, these few are the narrow ones.
-        if len(seen) > 0.5 * len(some):
-            expected = scale * np.interp(row + lift, BELOW, HALF_WIDTH)
-            cost += ((expected - np.median(seen)) / _WIDTH_SPREAD) ** 2
+    for row, width in seen.items():
+        expected = scale * np.interp(row + lift, BELOW, HALF_WIDTH)
+        cost += ((expected - width) / _WIDTH_SPREAD) ** 2
     at = np.unravel_index(cost.argmin(), cost.shape)
-    return float(lift[at]), float(scale[at])
+    rows = np.array(ROWS)
+    common = scale[at] * np.interp(rows + lift[at], BELOW, HALF_WIDTH)
+    if not seen:
+        return common.astype(np.float32)
+    known = np.array(sorted(seen))
+    more = [seen[row] - scale[at] * np.interp(row + lift[at], BELOW, HALF_WIDTH) for row in known]
+    away = np.abs(rows[:, None] - known).min(1)
+    follows = np.clip(1 - away / _NEAR, 0.0, 1.0)
+    return (common + follows * np.interp(rows, known, more)).astype(np.float32)
 
 
 def _half_widths(

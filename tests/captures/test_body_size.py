@@ -29,11 +29,21 @@ def fitted(*masks):
 def test_a_silhouette_gives_the_width_of_its_rows(lift, scale):
     found = fitted(*[mask_of(lift, scale)] * 3)
     below = np.linspace(0.13, 0.25, 20)
-    true, got = (
-        s * np.interp(below + up, body_size.BELOW, body_size.HALF_WIDTH)
-        for up, s in ((lift, scale), found)
-    )
-    np.testing.assert_allclose(got, true, atol=0.006)
+    true = scale * np.interp(below + lift, body_size.BELOW, body_size.HALF_WIDTH)
+    np.testing.assert_allclose(np.interp(below, body_size.ROWS, found), true, atol=0.005)
+
+
+def test_a_narrow_neck_on_common_shoulders_is_found():
+    slim = mask_of(0.0, 1.0)
+    row = (np.arange(128) + 0.5 - 64) / 300 * (HEAD[2] + body_size.BEHIND) - HEAD[1]
+    at = np.abs(row - 0.15) < 0.0151
+    slim[at] = mask_of(0.0, 0.7)[at]
+    found, usual = fitted(*[slim] * 3), fitted(*[mask_of(0.0, 1.0)] * 3)
+    rows = np.array(body_size.ROWS)
+    neck = np.isclose(rows, 0.15)
+    assert found[neck] == pytest.approx(0.7 * 0.095, abs=0.007)
+    far = rows > 0.25
+    np.testing.assert_allclose(found[far], usual[far], rtol=0.1)
 
 
 def test_without_an_outline_the_body_is_the_common_one():

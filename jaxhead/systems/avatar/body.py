@@ -1,9 +1,9 @@
 """The 2D torso seen from a camera that turned around the person.
 
 One camera shows no depth of the shoulders. For another view the torso's picture is laid on a
-grown person's neck, shoulders and chest (upright ellipses whose size depends on the height) below
-the head, and looked up where the new ray meets them. The body stands below the head's mean place
-and moves as the torso does, not as the head.
+neck, shoulders and chest (upright, with rounded cross-sections, as wide at each height as the
+torso's silhouette and as deep as an adult), and looked up where the new ray meets them. The body
+stands below the head's mean place and moves as the torso does, not as the head.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, HALF_WIDTH
+from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, ROWS
 
 _REACH = 0.3
 """Metres before and behind the body's axis in which rays are searched."""
 _STEPS, _HALVINGS = 24, 6
+_BOXY = 2.5
+"""Exponent of the cross-sections, 2 for ellipses: arms stand beside the chest."""
 _ROUND, _FIRM = 1.2, 0.37
 """Radians around the body's axis from its front that the own camera sees well; radians of turn
 from which on nothing else is shown."""
@@ -34,7 +36,7 @@ def own_pixels(
       K: (3, 3) pixels, of both.
       camera_from_own: (4, 4) turned camera's coordinates from the own camera's, metres.
       motion: (2, 3) of the frame's torso, pixels.
-      body: (2,) of `body_size.fit_body`; place: (3,) of `mean_place`.
+      body: half widths of `body_size.fit_body`; place: (3,) of `mean_place`.
       size: (H, W) of the own camera's picture.
 
     Returns:
@@ -51,10 +53,10 @@ def own_pixels(
     return jax.lax.cond(still, lambda: (pixels, jnp.ones((len(pixels),), bool)), turned)
 
 
-def _on_ellipses(points, body):
+def _in_half_axes(points, body):
     """(n,) and (n,) coordinates x and z of points, relative to the axis, in half axes of the
-    ellipse at their height; (n, 2) these half axes in metres."""
-    wide = body[1] * jnp.interp(points[:, 1] + body[0], jnp.array(BELOW), jnp.array(HALF_WIDTH))
+    body at their height; (n, 2) these half axes in metres."""
+    wide = jnp.interp(points[:, 1], jnp.array(ROWS), body)
     deep = jnp.interp(points[:, 1], jnp.array(BELOW), jnp.array(HALF_DEPTH))
     return points[:, 0] / wide, points[:, 2] / deep, jnp.stack([wide, deep], -1)
 
@@ -62,9 +64,15 @@ def _on_ellipses(points, body):
 def _seen_from_the_front(points, axis, body, limit):
     """(n, 3) points of the body; those farther from its front than `limit` radians, which the own
     camera hardly sees or does not see at all, are moved round the axis to that angle."""
-    across, ahead, half = _on_ellipses(points - axis, body)
-    angle = jnp.clip(jnp.arctan2(across, -ahead), -limit, limit)
-    moved = jnp.stack([jnp.sin(angle) * half[:, 0], -jnp.cos(angle) * half[:, 1]], -1)
+    across, ahead, half = _in_half_axes(points - axis, body)
+
+    def powered(x, exponent):
+        return jnp.sign(x) * jnp.abs(x) ** exponent
+
+    angle = jnp.arctan2(powered(across, _BOXY / 2), -powered(ahead, _BOXY / 2))
+    angle = jnp.clip(angle, -limit, limit)
+    round_it = jnp.stack([jnp.sin(angle), -jnp.cos(angle)], -1)
+    moved = powered(round_it, 2 / _BOXY) * half
     return jnp.stack([axis[0] + moved[:, 0], points[:, 1], axis[2] + moved[:, 1]], -1)
 
 
@@ -110,8 +118,8 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
 
     def outside(distance):
         """Below zero where the rays' points are inside the body."""
-        across, ahead, _ = _on_ellipses(origin + distance[:, None] * direction - axis, body)
-        return across**2 + ahead**2 - 1.0
+        across, ahead, _ = _in_half_axes(origin + distance[:, None] * direction - axis, body)
+        return jnp.abs(across) ** _BOXY + jnp.abs(ahead) ** _BOXY - 1.0
 
     level = jnp.array([1.0, 0.0, 1.0])
     middle = jnp.sum((axis - origin) * level * direction, -1) / jnp.sum(level * direction**2, -1)

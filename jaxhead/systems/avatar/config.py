@@ -103,8 +103,8 @@ class LossConfig:
     surface: float = number(0.001, 0.0, 1e6)  # distance from skin, per centimetre
     distortion: float = number(0.0005, 0.0, 1e6)  # spread along a ray, per centimetre
     hidden: float = number(0.001, 0.0, 1e6)  # unseen: solid inside the mesh, empty outside it
-    unseen: float = number(0.001, 0.0, 1e6)  # opacity and colour of what is guessed (unseen.py)
-    unseen_color: float = number(4.0, 0.0, 1e6)  # of the colour in it
+    unseen: float = number(0.003, 0.0, 1e6)  # opacity and colour of what is guessed (unseen.py)
+    unseen_color: float = number(16.0, 0.0, 1e6)  # of the colour in it
     idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
     # Cosine of CLIP's codes; none: 0.1 where its weights are at hand, else 0 (docs/priors.md).
     semantic: float | None = number(None, 0.0, 1e6)

@@ -17,7 +17,7 @@ GUESS = 1
 """Which random numbers of a frame's samples draw its guessed places."""
 GUESS_DEPTH, GUESS_HEIGHT = 0.008, 0.012
 """Metres below and above the guessed surface in which places are drawn."""
-GUESS_TURN = 0.4
+GUESS_TURN = 0.8
 """Deviation of the direction from which such a place is seen, before normalising."""
 
 

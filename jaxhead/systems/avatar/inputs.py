@@ -137,10 +137,10 @@ def prepare(
         "background": capture.background,
         "box": box,
         "surface_box": surface_box,
-        "body": np.array(fit_body(
+        "body": fit_body(
             lambda frame: capture.masks(frame)[..., 2] > 127, train, capture.K,
             capture.head_to_camera,
-        ), np.float32),
+        ),
     }
     measured = train[capture.torso_measured[train]]
     predictor = fit_torso_predictor(

@@ -24,17 +24,18 @@ def turned_about_the_head(degrees):
     return move
 
 
-def own_pixels(pixels, move, size=body_size.COMMON, motion=STILL):
+def own_pixels(pixels, move, widths=body_size.COMMON, motion=STILL):
     return body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, motion,
-                           body=jnp.array(size), place=PLACE, size=SIZE)
+                           body=jnp.array(widths), place=PLACE, size=SIZE)
 
 
-def on_the_body(below, angle, size=body_size.COMMON):
+def on_the_body(below, angle, widths=body_size.COMMON):
     """(3,) a point of the body's surface in the own camera's coordinates, 0 being the front."""
-    wide = size[1] * np.interp(below + size[0], body_size.BELOW, body_size.HALF_WIDTH)
+    wide = np.interp(below, body_size.ROWS, widths)
     deep = np.interp(below, body_size.BELOW, body_size.HALF_DEPTH)
-    aside, ahead = wide * np.sin(angle), -deep * np.cos(angle)
-    return HEAD + np.array([aside, below, body_size.BEHIND + ahead])
+    away = np.array([np.sin(angle), -np.cos(angle)])
+    away /= (np.abs(away) ** body._BOXY).sum() ** (1 / body._BOXY)
+    return HEAD + np.array([wide * away[0], below, body_size.BEHIND + deep * away[1]])
 
 
 def seen(point):
@@ -60,14 +61,35 @@ def test_a_point_of_the_body_is_looked_up_where_the_own_camera_saw_it():
 
 
 def test_broader_shoulders_are_looked_up_farther_out():
-    move, size = turned_about_the_head(25), (0.02, 1.2)
-    points = [on_the_body(b, a, size) for b in (0.13, 0.17) for a in (-0.4, 0.0, 0.3)]
+    move, wide = turned_about_the_head(25), 1.2 * np.array(body_size.COMMON)
+    points = [on_the_body(b, a, wide) for b in (0.13, 0.17) for a in (-0.4, 0.0, 0.3)]
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
-    own, hit = own_pixels(pixels, move, size)
+    own, hit = own_pixels(pixels, move, wide)
     assert hit.all()
     np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
-    beside = seen(move[:3, :3] @ on_the_body(0.17, 1.2, size) + move[:3, 3])[None]
-    assert own_pixels(beside, move, size)[1].all() and not own_pixels(beside, move)[1].any()
+    beside = seen(move[:3, :3] @ on_the_body(0.17, 1.5, wide) + move[:3, 3])[None]
+    assert own_pixels(beside, move, wide)[1].all() and not own_pixels(beside, move)[1].any()
+
+
+def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
+    for degrees, limit in ((2, 1.536), (30, body._ROUND)):
+        move = turned_about_the_head(degrees)
+        points = [on_the_body(0.3, -a) for a in (1.5, 1.65)]
+        pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
+        own, hit = own_pixels(pixels, move)
+        last = seen(_round(0.3, -limit))
+        reached = np.asarray(own)[np.asarray(hit), 0]
+        assert len(reached) and (reached > last[0] - 0.5).all()
+
+
+def _round(below, angle):
+    """(3,) where `body` moves points of a greater angle to."""
+    half = np.interp(below, body_size.ROWS, body_size.COMMON), np.interp(
+        below, body_size.BELOW, body_size.HALF_DEPTH
+    )
+    at = np.array([np.sin(angle), -np.cos(angle)])
+    at = np.sign(at) * np.abs(at) ** (2 / body._BOXY) * half
+    return HEAD + np.array([at[0], below, body_size.BEHIND + at[1]])
 
 
 def test_what_the_own_camera_did_not_see_is_its_border():

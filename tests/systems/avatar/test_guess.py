@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.captures.body_size import ROWS
 from jaxhead.systems.avatar.guess import guessed_places
 from jaxhead.systems.avatar.inputs import prepare
 
@@ -53,4 +54,4 @@ def test_where_nobody_asks_nothing_is_guessed(small):
     _, arrays = prepare(small.capture, config)
     assert arrays["unseen_points"].shape == (0, 3)
     assert small.inputs["unseen_points"].shape == (8192, 3)
-    assert small.inputs["body"].shape == (2,)
+    assert small.inputs["body"].shape == (len(ROWS),)
