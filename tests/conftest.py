@@ -5,7 +5,6 @@ import os
 import pathlib
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 
@@ -16,18 +15,6 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     ).strip()
-
-# XLA compiles a third faster without these; what programs then lose in speed no test looks at.
-_QUICKER = "--xla_cpu_use_fusion_emitters=false"
-if _QUICKER.split("=")[0] not in os.environ["XLA_FLAGS"]:
-    _flags = f"{os.environ['XLA_FLAGS']} {_QUICKER}"
-    # A jaxlib that does not know a flag ends the process.
-    _known = subprocess.run(
-        [sys.executable, "-c", "import jax; jax.devices()"], capture_output=True, check=False,
-        env={**os.environ, "XLA_FLAGS": _flags},
-    )  # fmt: skip
-    if _known.returncode == 0:
-        os.environ["XLA_FLAGS"] = _flags
 
 # Many tests compile the same programs: workers and the processes that tests start inherit a folder.
 _COMPILED = None

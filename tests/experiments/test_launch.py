@@ -49,6 +49,7 @@ def test_scripts_are_bash_and_say_how_they_are_used(script):
     assert result.returncode == 2 and result.stderr.startswith("usage: ")
 
 
+@pytest.mark.long
 def test_two_slurm_tasks_are_one_training(tmp_path):
     program(tmp_path / "srun", SRUN.format(job=os.getpid()))
     # Stands for `jaxhead train SYSTEM CAPTURE --out RUN --distributed ...`, with a small recipe.

@@ -88,6 +88,7 @@ def test_two_processes_learn_what_one_learns(whole, tmp_path):
     assert meta["layout"] == {"devices": 2, "processes": 2}
 
 
+@pytest.mark.long
 def test_other_layouts_go_on_with_the_same_run(whole, tmp_path):
     """2 x 2, then 1 x 1, then 2 x 2, then 1 x 4: each goes on where the one before stopped."""
     layouts = [(2, 2, 1), (1, 1, 11), (2, 2, 13), (1, 4, 0)]
@@ -114,7 +115,7 @@ def losses_so_far(run):
     return (run / "metrics.jsonl").read_text().splitlines()
 
 
-@pytest.mark.parametrize("victim", [1, 0])
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.long)])
 def test_a_process_that_dies_ends_the_job_in_time_and_it_goes_on(whole, tmp_path, victim):
     job = start(tmp_path, whole / "cache", "--steps", STEPS, "--slow", 0.2, "--save", 4)
     _wait_for_steps(tmp_path, job, 8)
@@ -145,6 +146,7 @@ def test_a_signal_to_one_process_saves_and_ends_all_at_one_step(whole, tmp_path)
     assert ckpt.steps_in(checkpoint_folder(tmp_path, "all")) == [results[0]["step"]]
 
 
+@pytest.mark.long
 def test_a_signal_to_who_measures_anew_ends_all_and_the_next_start_does_it(whole, tmp_path):
     flags, reached = ("--steps", STEPS), round(0.4 * STEPS)
     ended = finish(start(tmp_path, whole / "cache", *flags, "--cut"))

@@ -36,6 +36,7 @@ def small(config: AdnerfConfig) -> AdnerfConfig:
     return dataclasses.replace(config, nerf=dataclasses.replace(config.nerf, sampling=sampling))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_pair_of_files_renders_and_trains_on(folder, tmp_path, with_features, monkeypatch):
     files = [

@@ -139,6 +139,7 @@ def test_the_torso_over_the_head_is_the_published_one(goldens):
         golden.compare("grad_norm", norms(golden, slopes, TORSO))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("smoothing", [1.0])
 def test_a_frame_is_its_rays(smoothing):
     config = NerfConfig(

@@ -100,6 +100,7 @@ def test_refreshing_keeps_the_grid_inside_its_prior(small, variables, batch):
     assert np.isfinite(thickness).all() and np.any(thickness != variables.state["occupancy"][0])
 
 
+@pytest.mark.long
 def test_four_devices_learn_what_one_learns(small, feed):
     # Plain steps: Adam would turn rounding of gradients near zero into whole steps.
     stage = dataclasses.replace(small.stage(feed), optimizers={PLAYER: optax.sgd(0.3)})
