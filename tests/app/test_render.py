@@ -158,6 +158,7 @@ print(*resident[:3], max(*resident, memory()), file=sys.stderr)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc/self/status")
 def test_ten_minutes_take_the_memory_of_one(tmp_path):
     """Their sound is held once, 38 MB; their pictures would be 41 MB as bytes."""

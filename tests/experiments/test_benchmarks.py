@@ -75,6 +75,7 @@ def test_hot_paths_fill_the_table(capture, tmp_path, monkeypatch):
     assert text.count("| ") > 50 and "nan" not in text
 
 
+@pytest.mark.long
 def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     from experiments.benchmarks import novel_views
     from experiments.benchmarks.flags import multi_override

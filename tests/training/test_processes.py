@@ -115,7 +115,8 @@ def losses_so_far(run):
     return (run / "metrics.jsonl").read_text().splitlines()
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [1, 0])
 def test_a_process_that_dies_ends_the_job_in_time_and_it_goes_on(whole, tmp_path, victim):
     job = start(tmp_path, whole / "cache", "--steps", STEPS, "--slow", 0.2, "--save", 4)
     _wait_for_steps(tmp_path, job, 8)

@@ -96,6 +96,7 @@ def test_poses_and_faces_come_nearer_to_the_truth():
     assert told and all(done <= of for done, of in told)
 
 
+@pytest.mark.long
 def test_no_frame_pays_more_than_its_allowance_in_landmarks():
     config = dataclasses.replace(CONFIG, blurs=(1.5,), allowance=0.0)
     *_, found = refined(0.3, config)

@@ -49,6 +49,7 @@ def test_the_step_lowers_for_tpus(small, variant):
     assert "all_reduce" in made["step"].mlir_module()
 
 
+@pytest.mark.long
 def test_the_step_with_all_priors_lowers_for_tpus(small):
     config = override(small.config, [
         "loss.semantic=0.1", "loss.depth_ordinal=0.1", "loss.depth_smoothness=0.1",

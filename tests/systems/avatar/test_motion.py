@@ -210,6 +210,7 @@ def test_there_is_something_to_measure_only_where_something_moves(
     assert motion.revision(*moving[:2], elsewhere, *moving[3:]) is None
 
 
+@pytest.mark.long
 def test_only_the_frames_of_a_split_are_measured(swaying, config, tmp_path):
     config = override(with_motion(config, rounds=1), ["field.levels=1", "torso.levels=1"])
     capture, spec, inputs, frozen, *rest = opened(swaying, tmp_path / "run", config)

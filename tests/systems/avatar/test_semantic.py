@@ -61,6 +61,7 @@ def test_poses_that_are_alike_have_numbers_that_are():
         np.testing.assert_allclose(numbers[3:], [0.1, 0, 0.6], atol=1e-6)
 
 
+@pytest.mark.long
 def test_gradients_are_right_and_following_them_brings_the_codes_together(
     small, variables, batch
 ):

@@ -49,6 +49,7 @@ def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, sho
     np.testing.assert_allclose(found, true, atol=2e-5)
 
 
+@pytest.mark.long
 def test_memory_is_that_of_a_chunk(small, variables, shot):
     config, params = one_level(small.config, small.spec.components)
 
