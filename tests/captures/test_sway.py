@@ -174,6 +174,7 @@ def test_a_frame_that_was_not_measured_lies_between_its_neighbours(measured):
     assert np.abs(found.shifts[7] - between).max() < 0.3 * np.abs(found.shifts).max()
 
 
+@pytest.mark.long
 def test_held_out_frames_do_not_move_the_training_frames(head, sheet, monkeypatch):
     # Smoothing in time mixes neighbours, on purpose; its strengths come from training frames.
     monkeypatch.setattr(module, "_smoothed", lambda shifts, training, measured: shifts)
@@ -190,6 +191,7 @@ def test_held_out_frames_do_not_move_the_training_frames(head, sheet, monkeypatc
     assert not np.allclose(whole.shifts[TRAIN:], other.shifts[TRAIN:], atol=1e-3)
 
 
+@pytest.mark.long
 def test_what_cannot_be_registered_is_filled_in(head, sheet):
     pictures, poses, _ = clip(head, sheet)
     vertices = np.tile(np.asarray(head.template), (FRAMES, 1, 1))

@@ -146,6 +146,7 @@ def test_pmap_ways_are_measured_and_reported():
     assert "| jit, donated |" in text and "| 200 | stalled |" in text
 
 
+@pytest.mark.long
 def test_many_subjects_are_measured_and_reported():
     from experiments.benchmarks import many
     from experiments.benchmarks.field_stage import field_stage

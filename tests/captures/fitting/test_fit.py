@@ -54,6 +54,7 @@ def figures(fit, true):
     }
 
 
+@pytest.mark.long
 def test_exact_landmarks_give_everything_back():
     true = truth(COUNT)
     fit = fitted(seen(true), EXACT)

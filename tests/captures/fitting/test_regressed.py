@@ -113,6 +113,7 @@ def test_the_shape_is_the_median_and_the_first_components_are_taken():
     assert not guess.identity[2:].any() and not guess.numbers[:, 3:7].any()
 
 
+@pytest.mark.long
 def test_a_start_near_the_truth_costs_less():
     true = truth(COUNT)
     # From afar, where scaled orthography is all but exact.

@@ -39,6 +39,7 @@ def render(small, variables):
     return picture
 
 
+@pytest.mark.long
 def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render):
     index, config, frozen = 4, small.config, small.frozen
     params = variables.params["avatar"]
