@@ -51,18 +51,22 @@ def fit_body(
     lift, scale = np.meshgrid(_LIFTS, _SCALES, indexing="ij")
     cost = (lift / _LIFT_SPREAD) ** 2 + ((scale - 1) / _SCALE_SPREAD) ** 2
     for row, width in seen.items():
-        expected = scale * np.interp(row + lift, BELOW, HALF_WIDTH)
-        cost += ((expected - width) / _WIDTH_SPREAD) ** 2
+        cost += ((_table(row, lift, scale) - width) / _WIDTH_SPREAD) ** 2
     at = np.unravel_index(cost.argmin(), cost.shape)
     rows = np.array(ROWS)
-    common = scale[at] * np.interp(rows + lift[at], BELOW, HALF_WIDTH)
+    common = _table(rows, lift[at], scale[at])
     if not seen:
         return common.astype(np.float32)
     known = np.array(sorted(seen))
-    more = [seen[row] - scale[at] * np.interp(row + lift[at], BELOW, HALF_WIDTH) for row in known]
+    more = np.array([seen[row] for row in known]) - _table(known, lift[at], scale[at])
     away = np.abs(rows[:, None] - known).min(1)
     follows = np.clip(1 - away / _NEAR, 0.0, 1.0)
     return (common + follows * np.interp(rows, known, more)).astype(np.float32)
+
+
+def _table(below, lift, scale) -> np.ndarray:
+    """Half widths of the table's body at heights below the head, moved and scaled."""
+    return scale * np.interp(below + lift, BELOW, HALF_WIDTH)
 
 
 def _half_widths(

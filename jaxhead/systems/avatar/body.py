@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, ROWS
+from jaxhead.geometry.cameras import project_camera
+from jaxhead.rendering.torso import torso_points
 
 _REACH = 0.3
 """Metres before and behind the body's axis in which rays are searched."""
@@ -86,13 +88,11 @@ def mean_place(
       head_to_camera: (n, 4, 4) of training frames; motion: (n, 2, 3) of their torso, pixels.
       K: (3, 3) pixels; size: (H, W).
     """
-    origins = np.asarray(head_to_camera, np.float64)[:, :3, 3]
-    pixels = origins[:, :2] / origins[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
-    linear = np.asarray(motion, np.float64)[..., :2]
-    moved = pixels - motion[..., 2]
-    reference = np.linalg.solve(linear, moved[..., None])[..., 0] / max(size)
-    depth = origins[:, 2] * np.sqrt(np.abs(np.linalg.det(linear)))
-    return np.concatenate([reference.mean(0), [depth.mean()]]).astype(np.float32)
+    origins = np.asarray(head_to_camera)[:, :3, 3]
+    reference = torso_points(project_camera(origins, K)[:, None], jnp.asarray(motion), size)[:, 0]
+    larger = np.sqrt(np.abs(np.linalg.det(np.asarray(motion)[..., :2])))
+    place = [*np.mean(reference, 0), np.mean(origins[:, 2] * larger)]
+    return np.array(place, np.float32)
 
 
 def carried_place(

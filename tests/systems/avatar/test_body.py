@@ -72,6 +72,7 @@ def test_broader_shoulders_are_looked_up_farther_out():
 
 
 def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
+    farthest = []
     for degrees, limit in ((2, 1.536), (30, body._ROUND)):
         move = turned_about_the_head(degrees)
         points = [on_the_body(0.3, -a) for a in (1.5, 1.65)]
@@ -80,6 +81,8 @@ def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
         last = seen(_round(0.3, -limit))
         reached = np.asarray(own)[np.asarray(hit), 0]
         assert len(reached) and (reached > last[0] - 0.5).all()
+        farthest.append(reached.min())
+    assert farthest[0] < farthest[1] - 1
 
 
 def _round(below, angle):
