@@ -29,6 +29,7 @@ from jaxhead.captures.validate import MEASURED
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.volume import fit_box
 from jaxhead.heads.model import Array, head_to_arrays
+from jaxhead.systems.avatar.body import mean_place
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.expressions import expression_coefficients, expression_components
 from jaxhead.systems.avatar.model import pose_numbers
@@ -143,6 +144,10 @@ def prepare(
         ),
     }
     measured = train[capture.torso_measured[train]]
+    standing = measured if len(measured) else train
+    arrays["body_place"] = mean_place(
+        capture.head_to_camera[standing], capture.torso_motion[standing], capture.K, capture.size
+    )
     predictor = fit_torso_predictor(
         capture.head_to_camera, capture.torso_motion, measured, size=max(capture.size)
     )

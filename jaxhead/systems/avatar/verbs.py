@@ -16,7 +16,6 @@ from jaxhead.files.images import write_image
 from jaxhead.heads.model import HeadModel, head_from_arrays
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.avatar import config as configs
-from jaxhead.systems.avatar.body import mean_place
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.data import loss_layers, make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
@@ -44,8 +43,8 @@ from jaxhead.training.system import Stage, Variables
 presets = configs.PRESETS
 _FROZEN = (
     "K", "box", "surface_box", "background", "occupancy", "neighbours", "template_index",
-    "skin", "reach", "solid", "sway_box",
-    "rules", "body", "unseen_points", "unseen_normals", "unseen_colors", "unseen_hidden",
+    "skin", "reach", "solid", "sway_box", "body", "body_place",
+    "rules", "unseen_points", "unseen_normals", "unseen_colors", "unseen_hidden",
 )
 
 
@@ -170,15 +169,8 @@ def _opened(
 
 def frozen_arrays(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays that are arguments of the step and of rendering."""
-    train = inputs["train"]
-    some = train[inputs["torso_measured"][train]]
-    some = next(ids for ids in (some, train, np.arange(len(inputs["status"]))) if len(ids))
-    place = mean_place(
-        inputs["head_to_camera"][some], inputs["torso_motion"][some], inputs["K"],
-        inputs["background"].shape[:2],
-    )
     return {name: inputs[name] for name in _FROZEN} | {
-        "template": inputs["head/template"], "faces": inputs["head/faces"], "body_place": place
+        "template": inputs["head/template"], "faces": inputs["head/faces"]
     }
 
 
