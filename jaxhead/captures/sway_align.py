@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.captures.sheet import CELL, CELL_NODES, HATS, NODES, by_cell
+from jaxhead.captures.sheet import CELL, NODES
+from jaxhead.captures.sway_solver import regular_blocks, solved
 from jaxhead.captures.sway_textures import MILLIMETRE, look_up
 
 _STEPS = 6
@@ -62,6 +63,8 @@ def align(pictures, points, poses, shifts, K, templates, known, regular, *, pitc
       pitch: metres between points.
     """
 
+    blocks = regular_blocks(regular)
+
     def one(picture, points, pose, start, template, known):
         slopes = _gradient(template, pitch)
 
@@ -84,7 +87,7 @@ def align(pictures, points, poses, shifts, K, templates, known, regular, *, pitc
             shifts, seen, best, damping = carry
             slope = 0.5 * (slopes + _gradient(seen[0], pitch))
             robust = seen[1] / (1 + (seen[2] / scale) ** 2)
-            moved = shifts - _solved(slope, robust, seen[2], shifts, regular, damping)
+            moved = shifts - solved(slope, robust, seen[2], shifts, regular, blocks, damping)
             new = look(moved)
             value = cost(*new[1:], moved)
             better = value < best
@@ -97,21 +100,3 @@ def align(pictures, points, poses, shifts, K, templates, known, regular, *, pitc
         return jax.lax.scan(step, start, None, length=_STEPS)[0][0]
 
     return jax.vmap(one)(pictures, points, poses, shifts, templates, known)
-
-
-def _solved(slope, robust, difference, shifts, regular, damping):
-    """(nodes, 2) the damped Gauss-Newton step at shifts (nodes, 2)."""
-    count = NODES * NODES
-    pairs = np.einsum("kp,lp->klp", HATS, HATS).reshape(16, -1)
-    squares = jnp.stack(
-        [slope[:, 0] ** 2, slope[:, 0] * slope[:, 1], slope[:, 1] ** 2], -1
-    ) * robust[:, None]
-    cells = jnp.einsum("qp,cpk->kcq", pairs, by_cell(squares)).reshape(3, -1)
-    rows, columns = np.repeat(CELL_NODES, 4, axis=1), np.tile(CELL_NODES, (1, 4))
-    normal = jnp.zeros((3, count, count)).at[:, rows.reshape(-1), columns.reshape(-1)].add(cells)
-    right = jnp.einsum("kp,cpd->ckd", HATS, by_cell(slope * (robust * difference)[:, None]))
-    right = jnp.zeros((count, 2)).at[CELL_NODES.reshape(-1)].add(right.reshape(-1, 2))
-    right = (right + regular @ shifts).T.reshape(-1)
-    full = jnp.block([[normal[0] + regular, normal[1]], [normal[1], normal[2] + regular]])
-    full = full + damping * jnp.diag(jnp.diag(full))
-    return jax.scipy.linalg.solve(full, right, assume_a="pos").reshape(2, count).T
