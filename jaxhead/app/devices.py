@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from jaxhead.app.allocator import keep_freed_memory
 from jaxhead.files.errors import ConfigurationError
 
 # One host device: a step that is split over two of them on one machine gains nothing from it.
@@ -17,7 +18,7 @@ _FLAG = "--xla_force_host_platform_device_count"
 
 
 def prepare_jax(devices: int | None = None, *, started: bool = True) -> None:
-    """Sets the number of host devices and switches the persistent compilation cache on.
+    """Sets the number of host devices and the allocator, and switches the compilation cache on.
 
     Call it before jax is imported: a backend that has started keeps its devices. A count that the
     user has put into $XLA_FLAGS stays.
@@ -34,6 +35,7 @@ def prepare_jax(devices: int | None = None, *, started: bool = True) -> None:
         os.environ["XLA_FLAGS"] = f"{given} {_FLAG}={devices or CPU_DEVICES}".strip()
     with held_signals():
         import jax
+    keep_freed_memory()
 
     if started and devices is not None and jax.local_device_count() < devices:
         raise ConfigurationError(

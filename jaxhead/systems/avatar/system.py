@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import GuessTerms, surface_terms
@@ -180,7 +181,8 @@ def _with_noise(batch: dict[str, Any], config: AvatarConfig):
             jax.random.normal(third, (3,)),
         )
 
-    return jax.vmap(one)(batch["noise"], batch["condition"], batch["torso_condition"])
+    # Stored: every sample and harmonic of a ray would draw its frame's noise anew.
+    return materialised(jax.vmap(one)(batch["noise"], batch["condition"], batch["torso_condition"]))
 
 
 def optimiser(config: OptimiserConfig):
