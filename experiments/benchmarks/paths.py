@@ -53,7 +53,7 @@ class Samples:
     """One step's head samples, n = frames * head_rays * samples.
 
     batch: of the feed. rays: (n / samples) rays. keys: of the jitter, per frame.
-    t, delta: (rays, samples). points, directions: (n, 3) head space. frame: (n,) int32.
+    t, delta: (rays, samples). points: (n, 3) head space. directions: (rays, 3). frame: (n,) int32.
     canonical: (n, 3) in the cube of the hash grid. condition: (k, n).
     """
 
@@ -89,12 +89,14 @@ def draw_samples(subject: Subject) -> Samples:
             keys, rays, jnp.zeros((1, 2)), cells, frozen["box"], sampling
         )
         points = (rays.origins[:, None] + t[..., None] * rays.directions[:, None]).reshape(-1, 3)
-        turned = jnp.repeat(rays.directions, sampling.samples, axis=0)
         frame = jnp.repeat(owner, sampling.samples)
-        mapped, _ = to_canonical(points, turned, frame, batch["geometry"], frozen, config=config)
+        mapped, _ = to_canonical(
+            points, rays.directions, frame, batch["geometry"], frozen, config=config
+        )
         cube = jnp.clip(to_cube(mapped, frozen["box"]), 0.0, 1.0)
         return Samples(
-            batch, rays, keys, t, delta, points, turned, frame, cube, batch["condition"][frame].T
+            batch, rays, keys, t, delta, points, rays.directions, frame, cube,
+            batch["condition"][frame].T,
         )
 
     return jax.jit(draw)(arrays, frozen, subject.variables().state)

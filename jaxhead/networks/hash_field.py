@@ -182,7 +182,8 @@ def head_field(
     Args:
       params: of `init_head`.
       points: (n, 3) in the unit cube.
-      directions: (n, 3) unit viewing directions; colour alone depends on them.
+      directions: (n / r, 3) unit viewing directions, each of r points that stand together; colour
+        alone depends on them.
       condition: (k, n).
       config: the field's.
       grid: the hash grid where it differs from the one of `config` (a converted checkpoint's).
@@ -197,10 +198,6 @@ def head_field(
     )
     sigma = bounded_exp(out[0].astype(jnp.float32))
     geometry, seen = out[1:], out[_first_seen(config) :]
-    logits = color_net(config).columns(
-        params["color"],
-        jnp.concatenate([
-            encoded_directions(directions, config).astype(geometry.dtype).T, seen
-        ]),
-    )
+    shown = encoded_directions(directions, config).astype(geometry.dtype).T
+    logits = color_net(config).columns(params["color"], seen, shown)
     return jax.nn.sigmoid(logits.astype(jnp.float32)).T, sigma, geometry.T

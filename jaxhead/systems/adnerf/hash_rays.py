@@ -64,7 +64,7 @@ def render_head(
     rgb, sigma, still, skin = head_at(
         params,
         points.reshape(-1, 3),
-        jnp.repeat(seen, count, axis=0),
+        seen,
         jnp.repeat(rays.frame, count),
         frames, frozen, config=config,
     )
@@ -81,6 +81,8 @@ def head_at(
     frozen: Frozen, *, config: HashConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What the field gives at points (n, 3) of head space; those of a frame stand together.
+
+    Each of the directions (n / r, 3) belongs to r points that stand together.
 
     Returns:
       colour (n, 3), density (n,) per unit of head space, the points before they swayed (n, 3), and

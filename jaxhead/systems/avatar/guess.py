@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.placement import GuessTerms, guess_terms
 from jaxhead.systems.avatar import model
@@ -43,7 +44,7 @@ def guessed_places(
             jax.random.normal(keys[2], (count, 3)),
         )
 
-    drawn = jax.vmap(draw)(jitter)
+    drawn = materialised(jax.vmap(draw)(jitter))
     at, height, turn = (x.reshape(-1, *x.shape[2:]) for x in drawn)
     points, normals, colors, hidden = (
         frozen[f"unseen_{name}"][at] for name in ("points", "normals", "colors", "hidden")

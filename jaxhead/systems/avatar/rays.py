@@ -95,7 +95,7 @@ def render_head(
     rgb, sigma, canonical, skin = head_at(
         params,
         points.reshape(-1, 3),
-        jnp.repeat(rays.directions if rays.seen is None else rays.seen, count, axis=0),
+        rays.directions if rays.seen is None else rays.seen,
         jnp.repeat(rays.frame, count),
         frames, frozen, config=config,
     )
@@ -111,6 +111,8 @@ def head_at(
     frozen: Frozen, *, config: AvatarConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What the field gives at points (n, 3) of head space; those of a frame stand together.
+
+    Each of the directions (n / r, 3) belongs to r points that stand together.
 
     Returns:
       colour (n, 3), density (n,) per metre, canonical points (n, 3) and `hull.skin_volume` (n, 3)

@@ -124,7 +124,8 @@ def to_canonical(
     harmonics of a direction too little to be worth nine more look-ups.
 
     Args:
-      points, directions: (n, 3); for "bvh" the n / b points of each frame stand together.
+      points: (n, 3); for "bvh" the n / b points of each frame stand together.
+      directions: (n / r, 3), each of r points that stand together; for "bvh" (n, 3) come back.
       frame: (n,) int32 in [0, b).
       geometry: (b, ...) of `frame_geometry`.
       frozen: see `frame_geometry`.
@@ -134,6 +135,7 @@ def to_canonical(
         return points, directions
     if config.surface.nearest == "volume":
         return points + lookup(geometry, points, frozen["surface_box"], frame), directions
+    directions = jnp.repeat(directions, len(points) // len(directions), axis=0)
     faces = frozen["faces"]
     canonical = frenet.surface(frozen["template"], faces)
 

@@ -104,6 +104,19 @@ def test_density_does_not_depend_on_the_direction():
     assert not jnp.allclose(field(one)[0], field(other)[0])
 
 
+def test_points_that_stand_together_may_share_their_direction():
+    params = model.init_head(jax.random.key(0), SMALL, 4)
+    points = jax.random.uniform(jax.random.key(1), (12, 3))
+    directions = jax.random.normal(jax.random.key(2), (4, 3))
+    directions /= jnp.linalg.norm(directions, axis=-1, keepdims=True)
+
+    def field(directions):
+        return model.head_field(params, points, directions, jnp.ones((4, 12)), config=SMALL)
+
+    for one, other in zip(field(directions), field(jnp.repeat(directions, 3, axis=0))):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_exponential_keeps_a_gradient_at_extremes():
     x = jnp.array([-100.0, -15.0, 0.0, 15.0, 80.0])
     slope = jax.vmap(jax.grad(model.bounded_exp))(x)
