@@ -87,6 +87,14 @@ def _position(x: jax.Array, level: Level) -> tuple[list[jax.Array], list[jax.Arr
     return cells, fractions
 
 
+def _positions(x: jax.Array, levels: Sequence[Level]) -> tuple[jax.Array, jax.Array]:
+    """Returns the `_position` of all levels, each (L, 3, N): two kernels where it takes 6 L."""
+    scales = jnp.array([level.scale for level in levels], x.dtype)
+    place = x.T * scales[:, None, None] + x.dtype.type(0.5)
+    cell = jnp.floor(place)
+    return cell.astype(jnp.int32).astype(jnp.uint32), place - cell
+
+
 def _index(cells: Sequence[jax.Array], corner: Sequence, level: Level) -> jax.Array:
     """Returns the table index (uint32 [N]) of one corner (3 x 0 or 1) of each cell."""
     at = [cell + jnp.uint32(bit) for cell, bit in zip(cells, corner)]
@@ -132,9 +140,12 @@ def _mask_outside(x: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _encode(tables, x, config):
     # Two features travel as one complex number, because XLA's CPU backend compiles one kernel per
     # output: this halves the index arithmetic. An odd feature is paired with itself and dropped.
-    pairs = []
-    for table, level in zip(tables, level_table(config)):
-        cells, fractions = _position(x, level)
+    levels, pairs = level_table(config), []
+    # On a CPU stored for all levels at once: by itself XLA would store them by level and axis.
+    positions = jax.lax.platform_dependent(
+        _positions(x, levels), cpu=materialised, default=lambda positions: positions
+    )
+    for table, level, cells, fractions in zip(tables, levels, *positions):
         index = [_index(cells, corner, level) for corner in _CORNERS]
         values = [_lerp([_take(row, i, x.dtype) for i in index], fractions) for row in table]
         values += values[-1:] * (len(values) % 2)
@@ -207,38 +218,45 @@ def _table_gradient_by_corner(x, gradient, *, config):
     the corners keeps index and update one-dimensional, without the concatenation that XLA's CPU
     backend does not vectorise, and keeps the program small.
     """
-    tables = []
-    for number, level in enumerate(level_table(config)):
-        cells, fractions = _position(x, level)
-        first = number * config.features
-        level_rows = list(gradient[first : first + config.features])
-        cells, fractions, level_rows = jax.lax.optimization_barrier((cells, fractions, level_rows))
-        tables.append(_scatter_level(cells, fractions, level_rows, level))
-    return tuple(tables)
-
-
-def _scatter_level(cells, fractions, rows, level):
-    """Returns the gradient (F, size) of one level; rows are F x [N]."""
-    pairs = list(zip(rows[::2], rows[1::2]))
-    single = rows[-1:] if len(rows) % 2 else []
-    dtype = rows[0].dtype
-    complex_dtype = jax.lax.complex(dtype.type(0), dtype.type(0)).dtype
+    levels, features = level_table(config), config.features
+    cells, fractions, rows = jax.lax.optimization_barrier((*_positions(x, levels), gradient))
+    complex_dtype = jax.lax.complex(x.dtype.type(0), x.dtype.type(0)).dtype
 
     def add_corner(k, sums):
-        corner = [(k >> axis) & 1 for axis in range(3)]
-        index = _index(cells, [bit.astype(jnp.uint32) for bit in corner], level)
-        weight = _weight(fractions, corner)
-        updates = [jax.lax.complex(weight * a, weight * b) for a, b in pairs]
-        updates += [weight * row for row in single]
-        return [s.at[index].add(u, mode="promise_in_bounds") for s, u in zip(sums, updates)]
+        corner = [((k >> axis) & 1).astype(jnp.uint32) for axis in range(3)]
+        return [
+            _with_corner(sums[number], cells[number], fractions[number], corner, level,
+                         rows[number * features : (number + 1) * features])
+            for number, level in enumerate(levels)
+        ]  # fmt: skip
 
-    zeros = [jnp.zeros(level.size, complex_dtype) for _ in pairs]
-    zeros += [jnp.zeros(level.size, dtype) for _ in single]
+    zeros = [
+        [jnp.zeros(level.size, complex_dtype)] * (features // 2)
+        + [jnp.zeros(level.size, x.dtype)] * (features % 2)
+        for level in levels
+    ]
     sums = jax.lax.fori_loop(0, 8, add_corner, zeros)
+    return tuple(_planar(level_sums, features) for level_sums in sums)
+
+
+def _with_corner(sums, cells, fractions, corner, level, rows):
+    """Returns a level's sums, pairs of features first, with one corner's share of rows (F, N)."""
+    index, weight = _index(cells, corner, level), _weight(fractions, corner)
+    paired = 2 * (len(rows) // 2)
+    updates = [
+        jax.lax.complex(weight * a, weight * b)
+        for a, b in zip(rows[:paired:2], rows[1:paired:2])
+    ]
+    updates += [weight * row for row in rows[paired:]]
+    return [s.at[index].add(u, mode="promise_in_bounds") for s, u in zip(sums, updates)]
+
+
+def _planar(sums, features):
+    """Returns a level's sums (F, size)."""
     columns = []
-    for pair in sums[: len(pairs)]:
+    for pair in sums[: features // 2]:
         columns += [pair.real, pair.imag]
-    return jnp.stack(columns + sums[len(pairs) :])
+    return jnp.stack(columns + sums[features // 2 :])
 
 
 def _position_gradient(tables, x, gradient, config):

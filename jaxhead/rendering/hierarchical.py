@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxhead.rendering import draws
 from jaxhead.rendering.integrate import transmittance
 
 LAST_DELTA = 1e10
@@ -60,7 +61,7 @@ def stratified_depths(
     middles = 0.5 * (depths[..., 1:] + depths[..., :-1])
     upper = jnp.concatenate([middles, depths[..., -1:]], -1)
     lower = jnp.concatenate([depths[..., :1], middles], -1)
-    inside = jax.random.uniform(key, depths.shape, depths.dtype)
+    inside = draws.uniform(key, depths.shape, depths.dtype)
     return lower + (upper - lower) * inside.at[..., -1].set(1.0)
 
 
@@ -112,7 +113,7 @@ def fine_depths(
         u = jnp.linspace(0.0, 1.0, samples, dtype=depths.dtype)
         u = jnp.broadcast_to(u, (*depths.shape[:-1], samples))
     else:
-        u = jax.random.uniform(key, (*depths.shape[:-1], samples), depths.dtype)
+        u = draws.uniform(key, (*depths.shape[:-1], samples), depths.dtype)
     found = inverse_cdf(middles, weights[..., 1:-1], u)
     return jax.lax.stop_gradient(jnp.sort(jnp.concatenate([depths, found], -1), -1))
 

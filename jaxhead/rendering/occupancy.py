@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxhead.rendering import draws
+
 WARM_UP = 256
 """Steps in which instant-ngp looks into every cell."""
 
@@ -200,5 +202,5 @@ def _points_inside(key: jax.Array, grid: OccupancyGrid, flat: jax.Array) -> jax.
     """Returns one random point [N, 3] in each of the numbered cells."""
     shape = grid.thickness.shape
     corner = jnp.stack(jnp.unravel_index(flat, shape), axis=-1).astype(jnp.float32)
-    place = corner + jax.random.uniform(key, corner.shape)
+    place = corner + draws.uniform(key, corner.shape)
     return grid.low + place / jnp.asarray(shape, jnp.float32) * (grid.high - grid.low)

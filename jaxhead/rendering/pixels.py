@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxhead.rendering import draws
+
 _CANDIDATES = 4
 """Tries per ray to land in the wanted region; one that fails keeps its weight through the mask."""
 
@@ -12,7 +14,7 @@ _CANDIDATES = 4
 def draw_pixels(key: jax.Array, box: jax.Array, near: jax.Array, count: int, wanted: bool):
     """(count, 2) int32 x, y drawn from `box`, of several tries the first with `near` as wanted."""
     low, high = box[:2], box[2:]
-    tries = jax.random.uniform(key, (_CANDIDATES, count, 2))
+    tries = draws.uniform(key, (_CANDIDATES, count, 2))
     tries = jnp.floor(low + tries * (high - low)).astype(jnp.int32)
     limit = jnp.array([near.shape[1] - 1, near.shape[0] - 1])
     tries = jnp.clip(tries, 0, limit)
@@ -25,5 +27,5 @@ def pixels_in_boxes(key: jax.Array, boxes: jax.Array, count: int, size: tuple[in
     """(count, 2) int32 x, y in a picture of (width, height), each in one of boxes (k, 4)."""
     which, where = jax.random.split(key)
     box = boxes[jax.random.randint(which, (count,), 0, len(boxes))]
-    place = box[:, :2] + jax.random.uniform(where, (count, 2)) * (box[:, 2:] - box[:, :2])
+    place = box[:, :2] + draws.uniform(where, (count, 2)) * (box[:, 2:] - box[:, :2])
     return jnp.clip(jnp.floor(place).astype(jnp.int32), 0, jnp.array(size) - 1)

@@ -10,6 +10,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxhead.rendering import draws
+
 
 def ray_box(
     origins: jax.Array, directions: jax.Array, low: jax.Array, high: jax.Array
@@ -152,7 +154,7 @@ def place_by_step(
     ends = jnp.cumsum(profile, axis=-1)
     length = ends[..., -1:] * part
     spacing = jnp.maximum(length / samples, step)
-    inside = 0.5 if key is None else jax.random.uniform(key, (*near.shape, 1), near.dtype)
+    inside = 0.5 if key is None else draws.uniform(key, (*near.shape, 1), near.dtype)
     place = (jnp.arange(samples, dtype=near.dtype) + inside) * spacing
     used = place < length
     u = jnp.where(used, place, length) / jnp.where(part > 0, part, 1)
@@ -214,7 +216,7 @@ def sample_pdf(
 
 def _strata(key: jax.Array | None, shape: tuple[int, ...], dtype) -> jax.Array:
     """Returns places in [0, 1), one in each of shape[-1] equal parts."""
-    inside = 0.5 if key is None else jax.random.uniform(key, shape, dtype)
+    inside = 0.5 if key is None else draws.uniform(key, shape, dtype)
     parts = jnp.broadcast_to(jnp.arange(shape[-1], dtype=dtype) + inside, shape)
     # Rounding must not reach 1, which would be the next, absent, part.
     return jnp.minimum(parts / shape[-1], 1 - jnp.finfo(dtype).eps)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxhead.captures.format import Capture
 from jaxhead.captures.hull import region_masks
+from jaxhead.rendering import draws
 from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.adnerf.hash_config import HashConfig
@@ -62,7 +63,7 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: HashConfig) 
         "pixels": pixels.astype(jnp.float32) + 0.5,
         "rgb": arrays["frames"][slot, y, x].astype(jnp.float32) / 255,
         "masks": arrays["masks"][slot, y, x].astype(jnp.float32) / 255,
-        "random": jax.random.uniform(keys[6], (len(x), 3)),
+        "random": draws.uniform(keys[6], (len(x), 3)),
         "random_used": jax.random.uniform(keys[7], (len(x),)) < share,
         "jitter": jax.random.key_data(keys[8]),
         "noise": jax.random.key_data(keys[9]),

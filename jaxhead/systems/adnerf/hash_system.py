@@ -13,7 +13,7 @@ from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import surface_terms
 from jaxhead.networks.hash_field import head_field
 from jaxhead.networks.torso_field import torso_field
-from jaxhead.rendering import occupancy
+from jaxhead.rendering import draws, occupancy
 from jaxhead.rendering.rays import LENGTH_UNITS, batch_rays, cell_kinds, to_cube
 from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.adnerf import hash_model as model
@@ -145,7 +145,7 @@ def _with_noise(batch: dict[str, Any], config: HashConfig) -> dict[str, jax.Arra
 
     def one(data, windows, rest, pose, torso):
         a, b, c, d, e, f, g = jax.random.split(jax.random.wrap_key_data(data), 7)
-        windows = windows + speech.feature_noise * jax.random.normal(a, windows.shape)
+        windows = windows + speech.feature_noise * draws.normal(a, windows.shape)
         windows = windows + speech.loudness_noise * jax.random.normal(b, ())
         blur = jnp.concatenate([
             jnp.full(6, config.torso.motion_noise), jnp.full(6, config.field.pose_noise)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxhead.captures.format import Capture
 from jaxhead.geometry.fusion import materialised
 from jaxhead.heads.model import HeadModel
+from jaxhead.rendering import draws
 from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.depth_maps import DepthMaps
@@ -133,7 +134,7 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
     """
     sampling = config.sampling
     slot_key, focus_key, head_key, torso_key, wide_key, color_key, used_key, jitter, noise = (
-        jax.random.split(key, 9)
+        draws.split(key, 9)
     )
     slot = jax.random.randint(slot_key, (), 0, jnp.maximum(arrays["count"], 1))
     masks, frames = arrays["masks"], arrays["frames"]
@@ -167,8 +168,8 @@ def draw_rays(arrays: dict[str, jax.Array], key: jax.Array, config: AvatarConfig
         "pixels": pixels.astype(jnp.float32) + 0.5,
         "rgb": frames[slot, y, x].astype(jnp.float32) / 255,
         "masks": masks[slot, y, x].astype(jnp.float32) / 255,
-        "random": jax.random.uniform(color_key, (len(x), 3)),
-        "random_used": jax.random.uniform(used_key, (len(x),)) < config.loss.random_background,
+        "random": draws.uniform(color_key, (len(x), 3)),
+        "random_used": draws.uniform(used_key, (len(x),)) < config.loss.random_background,
         "jitter": jax.random.key_data(jitter),
         "noise": jax.random.key_data(noise),
     }

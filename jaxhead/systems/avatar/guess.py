@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.placement import GuessTerms, guess_terms
+from jaxhead.rendering import draws
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import density_unit, encoded_points, expression_share
@@ -41,7 +42,7 @@ def guessed_places(
         return (
             jax.random.randint(keys[0], (count,), 0, len(frozen["unseen_points"])),
             jax.random.uniform(keys[1], (count,), minval=-GUESS_DEPTH, maxval=GUESS_HEIGHT),
-            jax.random.normal(keys[2], (count, 3)),
+            draws.normal(keys[2], (count, 3)),
         )
 
     drawn = materialised(jax.vmap(draw)(jitter))

@@ -12,7 +12,7 @@ from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import GuessTerms, surface_terms
-from jaxhead.rendering import occupancy
+from jaxhead.rendering import draws, occupancy
 from jaxhead.rendering.rays import batch_rays
 from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.avatar import model
@@ -176,9 +176,9 @@ def _with_noise(batch: dict[str, Any], config: AvatarConfig):
     def one(data, condition, torso):
         first, second, third = jax.random.split(jax.random.wrap_key_data(data), 3)
         return (
-            condition + blur * jax.random.normal(first, condition.shape),
-            torso + config.torso.motion_noise * jax.random.normal(second, torso.shape),
-            jax.random.normal(third, (3,)),
+            condition + blur * draws.normal(first, condition.shape),
+            torso + config.torso.motion_noise * draws.normal(second, torso.shape),
+            draws.normal(third, (3,)),
         )
 
     # Stored: every sample and harmonic of a ray would draw its frame's noise anew.
@@ -224,7 +224,7 @@ def refresh(
 
     def thickness(points):
         reach = occupancy.look_up(frozen["reach"], points, box[0], box[1])
-        moved = points + reach[:, None] * jax.random.uniform(aside, points.shape, minval=-1.0)
+        moved = points + reach[:, None] * draws.uniform(aside, points.shape, minval=-1.0)
         if config.sampling.occupancy_rule == "steady":
             sigma = density(points, moved)
         else:
