@@ -81,8 +81,14 @@ def _squeeze(tree: Tree) -> Tree:
 
 def first(tree: Tree) -> Tree:
     """The copy on the first device, without its device axis, as arrays on that one device."""
-    shards = jax.tree.map(lambda x: x.addressable_shards[0].data, tree)
-    return jax.jit(_squeeze)(shards)  # one program for the whole tree
+
+    def alone(x):
+        # A shard of pmap's still names its mesh: programs would be compiled for that once more.
+        shard = x.addressable_shards[0].data
+        place = jax.sharding.SingleDeviceSharding(next(iter(shard.devices())))
+        return jax.make_array_from_single_device_arrays(shard.shape, place, [shard])
+
+    return jax.jit(_squeeze)(jax.tree.map(alone, tree))  # one program for the whole tree
 
 
 def first_to_host(tree: Tree) -> Tree:
