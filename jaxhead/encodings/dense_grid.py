@@ -12,12 +12,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry import draws
+
 PADDINGS = ("edge", "zeros")
 
 
 def init_dense(key: jax.Array, shape: Sequence[int], features: int) -> jax.Array:
     """Returns a new grid [*shape, features], uniform in [-1e-4, 1e-4] like a hash grid's tables."""
-    return jax.random.uniform(key, (*shape, features), minval=-1e-4, maxval=1e-4)
+    return draws.weights(key, (*shape, features), 1e-4)
 
 
 def dense_encode(grids: Sequence[jax.Array], x: jax.Array) -> jax.Array:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.geometry import draws
+
 RULES = ("instant-ngp", "torch-ngp")
 
 
@@ -120,7 +122,7 @@ def init_table(key: jax.Array, config: HashGridConfig) -> tuple[jax.Array, ...]:
     levels = level_table(config)
     keys = jax.random.split(key, len(levels))
     return tuple(
-        jax.random.uniform(k, (config.features, level.size), minval=-1e-4, maxval=1e-4)
+        draws.weights(k, (config.features, level.size), 1e-4)
         for k, level in zip(keys, levels)
     )
 

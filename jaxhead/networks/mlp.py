@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxhead.geometry import draws
+
 
 def _fan_in_uniform(key, shape, dtype=jnp.float32):
     """Uniform in +-1/sqrt(fan in): PyTorch's default for a linear layer, which the port keeps."""
     bound = 1.0 / math.sqrt(shape[0])
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+    return draws.weights(key, shape, bound, dtype)
 
 
 class BiasFreeMLP(nn.Module):

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from jaxhead.files.errors import InputError
+from jaxhead.geometry import draws
 
 
 def fan_in_uniform(fan_in: int):
@@ -25,7 +25,7 @@ def fan_in_uniform(fan_in: int):
     bound = 1.0 / math.sqrt(fan_in)
 
     def draw(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        return draws.weights(key, shape, bound, dtype)
 
     return draw
 

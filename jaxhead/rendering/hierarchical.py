@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 from jaxhead.rendering.integrate import transmittance
 
 LAST_DELTA = 1e10

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 
 WARM_UP = 256
 """Steps in which instant-ngp looks into every cell."""

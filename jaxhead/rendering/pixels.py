@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 
 _CANDIDATES = 4
 """Tries per ray to land in the wanted region; one that fails keeps its weight through the mask."""

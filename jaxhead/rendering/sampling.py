@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 
 
 def ray_box(

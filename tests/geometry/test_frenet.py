@@ -184,7 +184,9 @@ def test_batches_of_meshes(problem):
     np.testing.assert_allclose(both[1][1], one[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["formula", "program"])
+@pytest.mark.parametrize(
+    "variant", ["formula", pytest.param("program", marks=pytest.mark.long)]
+)
 def test_gradients_are_finite_on_flat_triangles_too(problem, variant):
     faces, canonical, deformed, points, directions, index = problem
     s, neighbours = SURFACE(canonical, faces), meshes.edge_neighbours(faces)

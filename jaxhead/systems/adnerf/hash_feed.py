@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxhead.captures.format import Capture
 from jaxhead.captures.hull import region_masks
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.adnerf.config import AdnerfConfig
 from jaxhead.systems.adnerf.hash_config import HashConfig

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.geometry import draws
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import surface_terms
 from jaxhead.networks.hash_field import head_field
 from jaxhead.networks.torso_field import torso_field
-from jaxhead.rendering import draws, occupancy
+from jaxhead.rendering import occupancy
 from jaxhead.rendering.rays import LENGTH_UNITS, batch_rays, cell_kinds, to_cube
 from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.adnerf import hash_model as model

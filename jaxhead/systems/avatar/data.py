@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.heads.model import HeadModel
-from jaxhead.rendering import draws
 from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.depth_maps import DepthMaps

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.placement import GuessTerms, guess_terms
-from jaxhead.rendering import draws
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import density_unit, encoded_points, expression_share

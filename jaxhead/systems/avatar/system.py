@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import GuessTerms, surface_terms
-from jaxhead.rendering import draws, occupancy
+from jaxhead.rendering import occupancy
 from jaxhead.rendering.rays import batch_rays
 from jaxhead.rendering.torso import layered_rays, torso_points
 from jaxhead.systems.avatar import model

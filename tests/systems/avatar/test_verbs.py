@@ -121,9 +121,9 @@ def learner(config):
     """Small enough for seconds, large enough for a face of 64 pixels."""
     return dataclasses.replace(
         config,
-        field=dataclasses.replace(config.field, levels=6, log2_size=12, hidden=32,
+        field=dataclasses.replace(config.field, levels=4, log2_size=12, hidden=32,
                                   expression_noise=0.0, direction_noise=0.0),
-        torso=dataclasses.replace(config.torso, levels=6, log2_size=11, finest_resolution=64,
+        torso=dataclasses.replace(config.torso, levels=4, log2_size=11, finest_resolution=64,
                                   motion_noise=0.0),
         surface=dataclasses.replace(config.surface, pool=12),
         sampling=dataclasses.replace(config.sampling, head_rays=96, torso_rays=64, samples=12,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhead.rendering import draws
+from jaxhead.geometry import draws
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4, 2), (2, 0)])
@@ -13,6 +13,8 @@ def test_the_numbers_are_those_of_jax_random(shape):
     key = jax.random.key(3)
     np.testing.assert_array_equal(draws.uniform(key, shape), jax.random.uniform(key, shape))
     np.testing.assert_array_equal(draws.normal(key, shape), jax.random.normal(key, shape))
+    found = draws.weights(key, shape, 0.5)
+    np.testing.assert_array_equal(found, jax.random.uniform(key, shape, minval=-0.5, maxval=0.5))
     found = draws.uniform(key, shape, jnp.float32, -2.0, 3.0)
     np.testing.assert_array_equal(found, jax.random.uniform(key, shape, minval=-2.0, maxval=3.0))
 

@@ -25,6 +25,16 @@ def uniform(
     return row[:count].reshape(shape)
 
 
+def weights(key: jax.Array, shape: tuple[int, ...], bound: float, dtype=jnp.float32) -> jax.Array:
+    """`jax.random.uniform` in [-bound, bound), the same numbers, for layers that are initialised.
+
+    Drawn as a power of two numbers: outside `jit` every length is a program of its own.
+    """
+    count = math.prod(shape)
+    length = max(_LANES, 1 << max(count - 1, 0).bit_length())
+    return jax.random.uniform(key, (length,), dtype, -bound, bound)[:count].reshape(shape)
+
+
 def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """`jax.random.normal`, the same numbers, as `uniform`."""
     count = math.prod(shape)
