@@ -7,6 +7,7 @@ sharpens (He, Sun and Tang 2013). `split.py` divides the person into head and to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -14,6 +15,7 @@ from scipy.ndimage import uniform_filter
 from jaxhead.captures.crop import resize
 
 _WORK_LIMIT = 512
+_THREADS = 2
 
 
 def person_mask(frame: np.ndarray, confidence: np.ndarray, *, epsilon: float = 1e-3) -> np.ndarray:
@@ -43,21 +45,28 @@ def guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: f
     """
 
     # Colour by colour: filters and products of whole planes are what memory is read fastest by.
-    def mean(plane: np.ndarray) -> np.ndarray:
-        return uniform_filter(plane, 2 * radius + 1, mode="nearest")
+    def mean(factors: tuple[np.ndarray, ...]) -> np.ndarray:
+        product = factors[0] * factors[1] if factors[1:] else factors[0]
+        return uniform_filter(product, 2 * radius + 1, mode="nearest")
 
     planes = [np.ascontiguousarray(guide[..., i]) for i in range(3)]
-    centres, average = [mean(plane) for plane in planes], mean(values)
-    covariance = {
-        (i, j): mean(planes[i] * planes[j]) - centres[i] * centres[j] + epsilon * (i == j)
-        for i in range(3) for j in range(i, 3)
-    }  # fmt: skip
-    cross = [mean(plane * values) - centre * average for plane, centre in zip(planes, centres)]
-    slopes = solve3(covariance, cross)
-    shown = average - sum(slope * centre for slope, centre in zip(slopes, centres))
-    found = mean(shown)
+    pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+    # SciPy's filters leave Python's lock free.
+    with ThreadPoolExecutor(_THREADS) as threads:
+        *centres, average = threads.map(mean, [(plane,) for plane in (*planes, values)])
+        squares = threads.map(mean, [(planes[i], planes[j]) for i, j in pairs])
+        cross = threads.map(mean, [(plane, values) for plane in planes])
+        covariance = {
+            (i, j): square - centres[i] * centres[j] + epsilon * (i == j)
+            for (i, j), square in zip(pairs, squares)
+        }
+        slopes = solve3(
+            covariance, [one - centre * average for one, centre in zip(cross, centres)]
+        )
+        shown = average - sum(slope * centre for slope, centre in zip(slopes, centres))
+        found, *slopes = threads.map(mean, [(plane,) for plane in (shown, *slopes)])
     for slope, plane in zip(slopes, planes):
-        found += mean(slope) * plane
+        found += slope * plane
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from jaxhead.captures.sway_predictor import fit_sway_predictor
 from jaxhead.captures.torso import WORK_SIZE, TorsoReference, TorsoTracker, torso_reference
 from jaxhead.captures.torso_predictor import fill_torso, fit_torso_predictor, predict_torso
 from jaxhead.captures.validate import DROPPED, MEASURED
+from jaxhead.files.behind import Behind
 from jaxhead.files.rows import RowFile
 from jaxhead.files.video import VideoWriter, decode
 from jaxhead.heads.model import HeadModel
@@ -122,12 +124,13 @@ def write_frames(
             video = stack.enter_context(
                 VideoWriter(writer.folder / "overlay.mp4", writer.fps, preset="veryfast", crf=23)
             )
+        behind = stack.enter_context(Behind())
         for index, frame in enumerate(pictures.frames()):
             if index >= count:
                 break
             window = pictures.crop.resample(frame)
             masks = pictures.masks(window, index)
-            writer.add(window, masks)
+            behind.do(writer.add, window, masks)
             if train[index]:
                 collector.add(window, masks[..., 0])
             grey = grey_picture(pictures.crop.resample(frame, WORK_SIZE))
@@ -138,23 +141,31 @@ def write_frames(
                 _FOLLOWING * (centres[index] - centres[chosen]),
             )
             if video is not None:
-                video.write(_overlaid(window, masks, faces, arrays, index))
+                behind.do(_show, video, window, masks, faces, *_marked(arrays, index))
             tell("frames", index + 1, count)
-    figures = _keep_torso(arrays, torsos, train, pictures.crop.size)
-    figures |= _keep_sway(arrays, shots, train, head, pictures.crop.size, tell)
+    with ThreadPoolExecutor(1) as threads:
+        plated = threads.submit(collector.plate)
+        figures = _keep_torso(arrays, torsos, train, pictures.crop.size)
+        figures |= _keep_sway(arrays, shots, train, head, pictures.crop.size, tell)
+        plate, share = plated.result()
     shots.close()
-    plate, share = collector.plate()
     return plate, {**figures, "background_uncovered": share}
 
 
-def _overlaid(
-    window: np.ndarray, masks: np.ndarray, faces: np.ndarray, arrays: dict, index: int
-) -> np.ndarray:
+def _marked(arrays: dict, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Vertices and landmarks of frame `index` in stored pixels, and what to write beside them."""
     points = project(arrays["vertices"][index], arrays["K"], arrays["head_to_camera"][index])
     status = ("", ": interpolated", ": dropped")[arrays["status"][index]]
+    return points, arrays["landmarks"][index], f"{index}{status}"
+
+
+def _show(
+    video: VideoWriter, window: np.ndarray, masks: np.ndarray, faces: np.ndarray,
+    points: np.ndarray, marks: np.ndarray, note: str,
+) -> None:
+    """Append a frame of the overlay."""
     edges = front_edges(faces, points)
-    marks = arrays["landmarks"][index]
-    return draw_overlay(window, masks, points, edges, marks, note=f"{index}{status}")
+    video.write(draw_overlay(window, masks, points, edges, marks, note=note))
 
 
 def _torso_reference(pictures: Pictures, window: np.ndarray, index: int) -> TorsoReference | None:
