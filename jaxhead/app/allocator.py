@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8  # of glibc's malloc.h
 _MOST = 2**31 - 1
 
 
@@ -27,4 +27,5 @@ def keep_freed_memory() -> bool:
         return False
     # Before glibc 2.35 the threshold may not be raised; no mappings at all come to the same.
     whole = tell(_MMAP_THRESHOLD, _MOST) or tell(_MMAP_MAX, 0)
-    return bool(whole and tell(_TRIM_THRESHOLD, _MOST))
+    # One arena: those of threads (pmap runs programs on its own) unmap what is free of theirs.
+    return bool(whole and tell(_TRIM_THRESHOLD, _MOST) and tell(_ARENA_MAX, 1))

@@ -16,20 +16,37 @@ import numpy as np
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.empty(48 << 20, np.uint8).fill(1)
+    # Two at once: more than one heap of a thread's arena holds.
+    blocks = [np.empty(36 << 20, np.uint8) for _ in range(2)]
+    for block in blocks:
+        block.fill(1)
+    del block, blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 faults()
 print(faults())
 """
+BY_A_THREAD = """
+import threading
+
+def faults(alone=faults):
+    found = []
+    thread = threading.Thread(target=lambda: found.append([alone(), alone()][1]))
+    thread.start()
+    thread.join()
+    return found[0]
+"""
 KEPT = "from jaxhead.app.allocator import keep_freed_memory; assert keep_freed_memory()"
 
 
-def faults(first="", **environment):
+def faults(first="", by_a_thread=False, **environment):
     """Pages that a process has to map for a block that it had and freed."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    script = PAGES.format(first=first)
+    if by_a_thread:
+        script = script.replace("\nfaults()\n", BY_A_THREAD + "\nfaults()\n")
     done = subprocess.run(
-        [sys.executable, "-c", PAGES.format(first=first)], check=True, capture_output=True,
+        [sys.executable, "-c", script], check=True, capture_output=True,
         env=clean | environment, text=True,
     )  # fmt: skip
     return int(done.stdout)
@@ -39,6 +56,11 @@ def faults(first="", **environment):
 def test_a_freed_block_is_used_again():
     # Pages may be large ones: then there are few faults either way, but never none.
     assert faults() > 10 * faults(KEPT)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_a_thread_s_freed_block_is_used_again():
+    assert faults(by_a_thread=True) > 10 * faults(KEPT, by_a_thread=True)
 
 
 @pytest.mark.parametrize(
