@@ -14,9 +14,9 @@ def keep_freed_memory() -> bool:
 
     XLA's CPU backend takes the scratch memory of a program anew at every call. Blocks of 32 MiB and
     more glibc maps and unmaps each time, and the system clears every page that is touched first:
-    half the time of an avatar's training step. A setting of the user's ($MALLOC_..., or glibc's
-    tunables) stays, and other C libraries are left as they are. Memory in use is the same; what was
-    in use once is not handed back before the process ends.
+    half the time of an avatar's step that is dispatched alone. A setting of the user's
+    ($MALLOC_..., or glibc's tunables) stays, and other C libraries are left as they are. Memory in
+    use is the same; what was in use once is not handed back before the process ends.
     """
     tuned = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc" in tuned or any(name.startswith("MALLOC_") for name in os.environ):
