@@ -3,7 +3,8 @@
 A clip that turns the head by fifteen degrees shows neither what is behind an ear nor the back of
 the hair. Nothing trains the field there, and a camera that turns farther sees the fog that it
 began as. The guess: hair stands off the mesh as far as it does at the nearest outline that a frame
-shows, and has the colour of the nearest place that is seen.
+shows, and has the colour of the nearest place that is seen, as much darker as it is turned away
+from the light.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxhead.captures.hull import SKIN, nearest_surface, solid_cells
+from jaxhead.captures.light import light_gradient
 from jaxhead.geometry.cameras import camera_centre
 from jaxhead.geometry.meshes import uniform_laplacian, vertex_normals
 
@@ -187,7 +189,8 @@ def surface_colors(
 
     Returns:
       (V, 3) in [0, 1], the mean of what frames show, where none does between its neighbours, the
-      scalp's apart from the rest; (V,) bool, whether a frame shows it.
+      scalp's apart from the rest, under the light on its own side; (V,) bool, whether a frame
+      shows it.
     """
     total, weight = np.zeros((len(points), 3)), np.zeros(len(points))
     for frame in frames:
@@ -203,12 +206,14 @@ def surface_colors(
     seen = weight > 0
     colors = total / np.maximum(weight, 1e-12)[:, None]
     hairy = mesh.hairy()
-    sure = seen & _is_hair(colors, seen & hairy, seen & mesh.within(SKIN))
+    skin = seen & mesh.within(SKIN)
+    sure = seen & _is_hair(colors, seen & hairy, skin)
+    shade = np.exp(normals @ light_gradient(colors, normals, (sure, skin)))[:, None]
     for part, known in ((hairy, sure), (~hairy, seen & ~hairy)):
         inner = mesh.faces[part[mesh.faces].all(1)]
         hidden = part & ~seen
-        colors = np.where(hidden[:, None], _spread(colors, known, inner), colors)
-    return colors, seen
+        colors = np.where(hidden[:, None], shade * _spread(colors / shade, known, inner), colors)
+    return np.clip(colors, 0.0, 1.0), seen
 
 
 def _is_hair(colors: np.ndarray, hairy: np.ndarray, skin: np.ndarray) -> np.ndarray:

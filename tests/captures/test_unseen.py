@@ -110,6 +110,27 @@ def test_the_far_side_has_the_colours_of_the_near_one(guess):
         assert np.linalg.norm(far - np.array(true) / 255) < 0.5 * np.linalg.norm(far - other)
 
 
+def test_the_side_that_turns_away_from_the_light_is_darker(mesh):
+    """Hair lit from the front: the back is guessed darker than its nearest seen neighbours."""
+    lit = []
+    for degrees in (-15, 0, 15):
+        plain = frame(degrees)
+        row, column = np.mgrid[:128, :128] + 0.5
+        x, y = (column - 64) / 220 * 0.8, (row - 64) / 220 * 0.8
+        depth = np.sqrt(np.maximum((RADIUS + HAIR) ** 2 - x**2 - y**2, 0)) / (RADIUS + HAIR)
+        gray = 100 * np.exp(0.4 * depth)  # the normal's part towards the camera, about
+        picture = np.where(plain.head, gray, 128)[..., None] * np.ones(3)
+        lit.append(plain._replace(picture=picture.astype(np.uint8)))
+    found = guess_unseen(lit, K, BOX, mesh, np.ones((40, 40, 40), bool))
+    level = found.colors.mean(-1) * 255
+    side = np.abs(found.points[:, 2]) < 0.02
+    behind = found.points[:, 2] > 0.08
+    assert level[behind].mean() < 0.88 * level[side].mean()
+    # Of light exp(0.4 cos) the back has exp(-0.4): what the front tells of the slope is kept.
+    assert 0.55 * 100 < level[behind].mean() < 0.85 * 100
+    np.testing.assert_array_less(level, 160)
+
+
 def test_air_behind_the_head_is_emptied_and_hair_and_what_is_seen_stay(guess):
     axis = (np.arange(40) + 0.5) / 40 * 0.4 - 0.2
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.geometry import draws
+from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
 from jaxhead.losses.huber import huber
 from jaxhead.losses.placement import surface_terms
@@ -160,9 +161,10 @@ def _with_noise(batch: dict[str, Any], config: HashConfig) -> dict[str, jax.Arra
             "turn": jax.random.normal(g, (3,)),
         }
 
-    return jax.vmap(one)(
+    # Stored: a network that reads a frame's numbers once per sample would draw them once per sample.
+    return materialised(jax.vmap(one)(
         batch["noise"], batch["windows"], batch["rest"], batch["pose"], batch["torso_condition"]
-    )
+    ))  # fmt: skip
 
 
 def optimiser(config: HashConfig):
