@@ -77,7 +77,7 @@ class ClipCodes(NamedTuple):
     Attributes:
         code: (B, P) the picture's code, not normalised.
         hidden: (B, 1 + N, D) tokens after the embedding and after each block; the first token is
-            the class's. What is not used is not computed under `jit`.
+            the class's. Empty where they were not asked for.
     """
 
     code: jax.Array
@@ -100,8 +100,11 @@ class ClipImageEncoder(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, pixels: jax.Array) -> ClipCodes:
-        """Returns the codes of pictures (B, S, S, 3) that `preprocess` has normalised."""
+    def __call__(self, pixels: jax.Array, *, hidden: bool = False) -> ClipCodes:
+        """Returns the codes of pictures (B, S, S, 3) that `preprocess` has normalised.
+
+        The code is the class token's, so the last block computes no other unless `hidden` asks.
+        """
         c = self.config
         normal = nn.initializers.normal(c.width**-0.5)
         tokens = PatchEmbedding(
@@ -113,19 +116,20 @@ class ClipImageEncoder(nn.Module):
         tokens = jnp.concatenate([first, tokens], axis=1)
         tokens += self.param("position_embedding", normal, tokens.shape[1:])
         tokens = LayerNorm(epsilon=c.epsilon, name="norm_before")(tokens)
-        hidden = [tokens]
+        found = [tokens]
         block = nn.remat(Block) if self.remat else Block
         for number in range(c.layers):
+            rows = 1 if number == c.layers - 1 and not hidden else None
             tokens = block(
                 c.heads, c.hidden, c.activation, c.epsilon, dtype=self.dtype,
-                precision=self.precision, name=f"block_{number}",
+                precision=self.precision, rows=rows, name=f"block_{number}",
             )(tokens)  # fmt: skip
-            hidden.append(tokens)
+            found.append(tokens)
         first = LayerNorm(epsilon=c.epsilon, name="norm_after")(tokens[:, 0])
         code = nn.Dense(
             c.projection, use_bias=False, precision=self.precision, name="projection"
         )(first)
-        return ClipCodes(code, tuple(hidden))
+        return ClipCodes(code, tuple(found) if hidden else ())
 
 
 def preprocess(images: jax.Array, size: int = 224) -> jax.Array:

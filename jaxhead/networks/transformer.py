@@ -70,28 +70,30 @@ class Attention(nn.Module):
         heads: number of heads; divides the width.
         dtype: compute type of the products; the softmax is float32.
         precision: of the products.
+        rows: how many tokens look, from the first; None for all.
     """
 
     heads: int
     dtype: jnp.dtype = jnp.float32
     precision: str | None = None
+    rows: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Returns (..., N, D) for tokens (..., N, D).
+        """Returns (..., rows or N, D) for tokens (..., N, D).
 
         Args:
             x: tokens.
             mask: (..., N) bool, tokens that are looked at; None for all.
         """
         width = x.shape[-1]
-        per_head = (*x.shape[:-1], self.heads, width // self.heads)
-        query, key, value = (
-            nn.Dense(width, dtype=self.dtype, precision=self.precision, name=name)(x).reshape(
-                per_head
-            )
-            for name in ("query", "key", "value")
-        )
+
+        def per_head(name, tokens):
+            dense = nn.Dense(width, dtype=self.dtype, precision=self.precision, name=name)
+            return dense(tokens).reshape(*tokens.shape[:-1], self.heads, width // self.heads)
+
+        looking = x[..., : self.rows, :]
+        query, key, value = per_head("query", looking), per_head("key", x), per_head("value", x)
         scores = jnp.einsum("...qhd,...khd->...hqk", query, key, precision=self.precision)
         scores = scores.astype(jnp.float32) * (width // self.heads) ** -0.5
         if mask is not None:
@@ -99,7 +101,7 @@ class Attention(nn.Module):
         weights = jax.nn.softmax(scores).astype(self.dtype)
         out = jnp.einsum("...hqk,...khd->...qhd", weights, value, precision=self.precision)
         return nn.Dense(width, dtype=self.dtype, precision=self.precision, name="out")(
-            out.reshape(x.shape)
+            out.reshape(looking.shape)
         )
 
 
@@ -113,6 +115,8 @@ class Block(nn.Module):
         epsilon: of the normalisations.
         layer_scale: whether each branch is multiplied by a learned scale per channel (DINOv2).
         dtype, precision: see `Attention`.
+        rows: how many tokens come out, from the first; None for all. The others are looked at,
+            and cost no more than that.
     """
 
     heads: int
@@ -122,10 +126,11 @@ class Block(nn.Module):
     layer_scale: bool = False
     dtype: jnp.dtype = jnp.float32
     precision: str | None = None
+    rows: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Returns (..., N, D) for tokens (..., N, D); `mask` as for `Attention`."""
+        """Returns (..., rows or N, D) for tokens (..., N, D); `mask` as for `Attention`."""
         width = x.shape[-1]
 
         def dense(size, name):
@@ -136,9 +141,11 @@ class Block(nn.Module):
                 return branch
             return branch * self.param(name, nn.initializers.constant(1e-5), (width,))
 
-        attention = Attention(self.heads, self.dtype, self.precision, name="attention")
+        attention = Attention(
+            self.heads, self.dtype, self.precision, self.rows, name="attention"
+        )
         branch = attention(LayerNorm(epsilon=self.epsilon, name="norm_1")(x), mask)
-        x = x + scaled(branch, "scale_1").astype(x.dtype)
+        x = x[..., : self.rows, :] + scaled(branch, "scale_1").astype(x.dtype)
         branch = dense(self.hidden, "up")(LayerNorm(epsilon=self.epsilon, name="norm_2")(x))
         branch = dense(width, "down")(ACTIVATIONS[self.activation](branch))
         return x + scaled(branch, "scale_2").astype(x.dtype)

@@ -30,16 +30,24 @@ def config_of(golden):
 
 
 def encoded(golden):
+    """The config, what is found with all tokens, and the code alone."""
     config, variables = clip.from_state_dict(golden.weights, config_of(golden))
     encoder = clip.ClipImageEncoder(config, precision="highest")
     pixels = channels_last(golden.inputs["pixels"])
-    return config, compiled(encoder.apply, variables, pixels)(variables, pixels)
+
+    def both(variables, pixels):
+        whole = encoder.apply(variables, pixels, hidden=True)
+        return whole, encoder.apply(variables, pixels)
+
+    return config, *compiled(both, variables, pixels)(variables, pixels)
 
 
 def test_goldens(goldens):
     for golden in known_goldens(goldens, system="CLIP", module="image encoder"):
-        config, found = encoded(golden)
+        config, found, alone = encoded(golden)
         golden.compare("embedding", found.code)
+        golden.compare("embedding", alone.code)
+        assert alone.hidden == ()
         vision = golden.config.get("vision_config")
         if vision is not None:
             assert config.layers == vision["num_hidden_layers"]
@@ -105,7 +113,7 @@ def test_published_sizes_construct(config, parameters):
     encoder = clip.ClipImageEncoder(config)
     variables = jax.eval_shape(encoder.init, jax.random.key(0), pixels)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == parameters
-    found = jax.eval_shape(encoder.apply, variables, pixels)
+    found = jax.eval_shape(lambda *x: encoder.apply(*x, hidden=True), variables, pixels)
     assert found.code.shape == (2, config.projection)
     assert found.hidden[-1].shape == (2, 1 + (config.image_size // config.patch) ** 2, config.width)
 

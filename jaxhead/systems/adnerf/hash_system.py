@@ -161,7 +161,7 @@ def _with_noise(batch: dict[str, Any], config: HashConfig) -> dict[str, jax.Arra
             "turn": jax.random.normal(g, (3,)),
         }
 
-    # Stored: a network that reads a frame's numbers once per sample would draw them once per sample.
+    # Stored: a network that reads a frame's numbers once per sample would draw them as often.
     return materialised(jax.vmap(one)(
         batch["noise"], batch["windows"], batch["rest"], batch["pose"], batch["torso_condition"]
     ))  # fmt: skip
