@@ -30,7 +30,8 @@ def torso_points(pixels: jax.Array, motion: jax.Array, size: tuple[int, int]) ->
 
 
 def layered(
-    head: jax.Array, alpha: jax.Array, torso: jax.Array, torso_alpha: jax.Array, back: jax.Array
+    head: jax.Array, alpha: jax.Array, torso: jax.Array, torso_alpha: jax.Array, back: jax.Array,
+    front: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Colour and the person's opacity of head over torso over background.
 
@@ -38,9 +39,16 @@ def layered(
       head: (n, 3) premultiplied; alpha: (n,) its opacity.
       torso: (n, 3) straight colour; torso_alpha: (n,).
       back: (n, 3).
+      front: (n,) in [0, 1] the share of the torso that stands before the head; None for none.
     """
-    behind = over(torso * torso_alpha[:, None], torso_alpha, back)
-    return over(head, alpha, behind), 1 - (1 - alpha) * (1 - torso_alpha)
+    under = torso_alpha if front is None else torso_alpha * (1 - front)
+    rgb = over(head, alpha, over(torso * under[:, None], under, back))
+    clear = (1 - alpha) * (1 - under)
+    if front is not None:
+        # Half opaque is the rim that the head left over, not clothes.
+        above = torso_alpha * front * jnp.clip(2 * torso_alpha - 1, 0, 1)
+        rgb, clear = over(torso * above[:, None], above, rgb), clear * (1 - above)
+    return rgb, 1 - clear
 
 
 def layered_rays(
@@ -92,7 +100,7 @@ def torso_in_chunks(
 
 def layered_picture(
     head: Rendered, torso: jax.Array, torso_alpha: jax.Array, directions: jax.Array,
-    request: dict[str, jax.Array],
+    request: dict[str, jax.Array], front: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """The picture of a head over its torso over a background.
 
@@ -101,6 +109,7 @@ def layered_picture(
       torso: (n, 3) straight colour; torso_alpha: (n,).
       directions: (n, 3) unit, of the pixels' rays in head space.
       request: "background" (H, W, 3) in [0, 1], "head_to_camera" (4, 4).
+      front: (n,) see `layered`; the depth is the head's all the same.
 
     Returns:
       {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) metres along the camera's z axis, 0 where
@@ -108,7 +117,7 @@ def layered_picture(
     """
     height, width, _ = request["background"].shape
     rgb, person = layered(
-        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3)
+        head.rgb, head.alpha, torso, torso_alpha, request["background"].reshape(-1, 3), front
     )
     forward = jnp.abs(directions @ request["head_to_camera"][2, :3])
     depth = jnp.where(

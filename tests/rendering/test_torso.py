@@ -29,3 +29,19 @@ def test_layers_cover_each_other():
     one, none = jnp.ones(20), jnp.zeros(20)
     np.testing.assert_allclose(layered(head, one, torso, below, back)[0], head, atol=1e-6)
     np.testing.assert_allclose(layered(0 * head, none, torso, none, back)[0], back, atol=1e-6)
+
+
+def test_clothes_before_the_head_cover_it_and_a_thin_rim_does_not():
+    random = np.random.default_rng(1)
+    head, torso, back = random.uniform(size=(3, 4, 3)).astype(np.float32)
+    alpha, below = jnp.array([1.0, 0.7, 1.0, 0.7]), jnp.array([1.0, 1.0, 0.4, 0.4])
+    front = jnp.array([1.0, 0.5, 1.0, 0.0])
+    rgb, person = layered(head * alpha[:, None], alpha, torso, below, back, front)
+    plain, whole = layered(head * alpha[:, None], alpha, torso, below, back)
+    np.testing.assert_allclose(rgb[0], torso[0], atol=1e-6)
+    # Half of the torso in front of seven tenths of head, the other half behind.
+    behind = 0.7 * head[1] + 0.3 * (0.5 * torso[1] + 0.5 * back[1])
+    np.testing.assert_allclose(rgb[1], 0.5 * torso[1] + 0.5 * behind, atol=1e-6)
+    np.testing.assert_allclose(rgb[2], head[2], atol=1e-6)
+    np.testing.assert_allclose(rgb[3], plain[3], atol=1e-6)
+    np.testing.assert_allclose(person, [1, 1 - 0.3 * 0.25, 1, whole[3]], atol=1e-6)

@@ -3,7 +3,8 @@
 One camera shows no depth of the shoulders. For another view the torso's picture is laid on a
 neck, shoulders and chest (upright, with rounded cross-sections, as wide at each height as the
 torso's silhouette and as deep as an adult), and looked up where the new ray meets them. The body
-stands below the head's mean place and moves as the torso does, not as the head.
+stands below the head's mean place and moves as the torso does, not as the head. What of it stands
+nearer than the head hides it: a collar goes round the neck.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from jaxhead.captures.body_size import BEHIND, BELOW, HALF_DEPTH, ROWS
 from jaxhead.geometry.cameras import project_camera
+from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.torso import torso_points
 
 _REACH = 0.3
@@ -24,13 +26,15 @@ _BOXY = 2.5
 _ROUND, _FIRM = 1.2, 0.37
 """Radians around the body's axis from its front that the own camera sees well; radians of turn
 from which on nothing else is shown."""
+_EDGE = 0.01
+"""Metres of distance within which the body goes from behind the head to before it."""
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def own_pixels(
     pixels: jax.Array, K: jax.Array, camera_from_own: jax.Array, motion: jax.Array,
     *, body: jax.Array, place: jax.Array, size: tuple[int, int],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Where the frame's own camera sees what a turned camera sees of the body.
 
     Args:
@@ -43,16 +47,32 @@ def own_pixels(
 
     Returns:
       (n, 2) pixels of the own camera, at its border where it saw no farther; (n,) bool, False
-      where the ray misses the body. Without a turn every pixel maps to itself.
+      where the ray misses the body; (n,) metres along the ray to the body, infinite where it is
+      missed and more than there are for turns of less than `_FIRM`. Without a turn every pixel maps
+      to itself, infinitely far: the own camera's picture shows who stands before whom.
     """
     still = jnp.all(jnp.abs(camera_from_own - jnp.eye(4)) < 1e-6)
 
     def turned():
         head = carried_place(place, motion, K, size)
-        seen, hit = _turned_pixels(pixels, K, camera_from_own, head, body)
-        return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), hit
+        seen, hit, distance = _turned_pixels(pixels, K, camera_from_own, head, body)
+        return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), hit, distance
 
-    return jax.lax.cond(still, lambda: (pixels, jnp.ones((len(pixels),), bool)), turned)
+    def same():
+        return pixels, jnp.ones((len(pixels),), bool), jnp.full((len(pixels),), jnp.inf)
+
+    return jax.lax.cond(still, same, turned)
+
+
+def before_head(head: Rendered, distance: jax.Array) -> jax.Array:
+    """(n,) in [0, 1] how much the body stands before a head that is rendered along n rays.
+
+    Args:
+      head: its opacity and its depth in metres along the ray, times opacity.
+      distance: (n,) of `own_pixels`.
+    """
+    depth = head.depth / jnp.maximum(head.alpha, 1e-3)
+    return jnp.clip((depth - distance) / _EDGE, 0.0, 1.0)
 
 
 def _in_half_axes(points, body):
@@ -143,7 +163,10 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
     _, distance = jax.lax.fori_loop(0, _HALVINGS, halve, (far - step, far))
     # By degrees, since the picture should not jump as a camera begins to turn.
     angle = jnp.arctan2(jnp.hypot(turn[0, 2], turn[1, 2]), turn[2, 2])
-    limit = 0.5 * jnp.pi - jnp.minimum(angle / _FIRM, 1.0) * (0.5 * jnp.pi - _ROUND)
+    firm = jnp.minimum(angle / _FIRM, 1.0)
+    limit = 0.5 * jnp.pi - firm * (0.5 * jnp.pi - _ROUND)
     points = _seen_from_the_front(origin + distance[:, None] * direction, axis, body, limit)
     depth = jnp.maximum(points[:, 2:], 1e-6)
-    return points[:, :2] / depth * focal + centre, hit & (distance > 0)
+    hit &= distance > 0
+    away = jnp.where(hit, distance * speed + (1 - firm) * _REACH, jnp.inf)
+    return points[:, :2] / depth * focal + centre, hit, away

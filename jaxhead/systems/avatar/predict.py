@@ -12,7 +12,7 @@ from jaxhead.rendering.hits import may_hit, render_hits
 from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
-from jaxhead.systems.avatar.body import own_pixels
+from jaxhead.systems.avatar.body import before_head, own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import (
     Frames,
@@ -52,7 +52,7 @@ def predict(
     head = _head_picture(
         params["head"], state, frozen, request, origins, directions, config=config
     )
-    own, on_body = own_pixels(
+    own, on_body, distance = own_pixels(
         pixels, request["K"], request["camera_from_own"], request["torso_motion"],
         body=frozen["body"], place=frozen["body_place"], size=size,
     )
@@ -64,7 +64,9 @@ def predict(
         ),
         reference,
     )
-    return layered_picture(head, torso, torso_alpha * on_body, directions, request)
+    return layered_picture(
+        head, torso, torso_alpha * on_body, directions, request, before_head(head, distance)
+    )
 
 
 def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:

@@ -18,7 +18,7 @@ from jaxhead.geometry.transforms import matmul, rigid_inverse
 from jaxhead.rendering.chunks import suited
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model
-from jaxhead.systems.avatar.body import own_pixels
+from jaxhead.systems.avatar.body import before_head, own_pixels
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
 
@@ -112,7 +112,7 @@ def render_shot(
         origins, directions = pixel_rays(frozen["K"], shot.head_to_camera, places)
         rays = Rays(origins, directions, jnp.zeros((len(places),), jnp.int32))
         head, _ = render_head(params["head"], rays, frames, cells, frozen, None, config=config)
-        own, on_body = own_pixels(
+        own, on_body, distance = own_pixels(
             places, frozen["K"], from_own, shot.torso_motion,
             body=frozen["body"], place=frozen["body_place"], size=size,
         )
@@ -121,7 +121,8 @@ def render_shot(
             jnp.broadcast_to(shot.torso_condition, (len(places), shot.torso_condition.shape[-1])),
             config=config.torso,
         )  # fmt: skip
-        rgb, _ = layered(head.rgb, head.alpha, torso, alpha * on_body, plate)
+        front = before_head(head, distance)
+        rgb, _ = layered(head.rgb, head.alpha, torso, alpha * on_body, plate, front)
         return rgb
 
     again = jax.checkpoint(part)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jaxhead.captures import body_size
+from jaxhead.rendering.integrate import Rendered
 from jaxhead.systems.avatar import body
 
 K = np.array([[300.0, 0, 64], [0, 300, 64], [0, 0, 1]], np.float32)
@@ -45,7 +46,8 @@ def seen(point):
 
 def test_without_a_turn_every_pixel_is_its_own():
     pixels = np.random.default_rng(0).uniform(0, 128, (50, 2)).astype(np.float32)
-    own, hit = jax.jit(own_pixels)(pixels, np.eye(4, dtype=np.float32))
+    own, hit, distance = jax.jit(own_pixels)(pixels, np.eye(4, dtype=np.float32))
+    assert np.isinf(distance).all()
     np.testing.assert_array_equal(own, pixels)
     assert hit.all()
 
@@ -55,16 +57,41 @@ def test_a_point_of_the_body_is_looked_up_where_the_own_camera_saw_it():
         move = turned_about_the_head(degrees)
         points = [on_the_body(b, a) for b in (0.13, 0.17, 0.2, 0.3) for a in (-0.4, 0.0, 0.3)]
         pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
-        own, hit = own_pixels(pixels, move)
+        own, hit, _ = own_pixels(pixels, move)
         assert hit.all()
         np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
+
+
+def test_the_body_is_as_far_as_it_stands_and_farther_for_small_turns():
+    for degrees, more in ((-40, 0.0), (30, 0.0), (10, (1 - np.deg2rad(10) / body._FIRM) * 0.3)):
+        move = turned_about_the_head(degrees)
+        points = np.stack([on_the_body(b, a) for b in (0.13, 0.17, 0.3) for a in (-0.4, 0.0, 0.3)])
+        there = points @ move[:3, :3].T + move[:3, 3]
+        _, hit, distance = own_pixels(np.stack([seen(p) for p in there]), move)
+        assert hit.all()
+        np.testing.assert_allclose(distance, np.linalg.norm(there, axis=-1) + more, atol=2e-3)
+    _, hit, distance = own_pixels(np.array([[2.0, 2.0]]), move)
+    assert not hit.any() and np.isinf(distance).all()
+
+
+def test_the_body_stands_before_what_of_the_head_is_farther():
+    alpha = jnp.array([1.0, 0.5, 1.0, 1.0, 0.0, 1.0])
+    depth = jnp.array([0.9, 0.9, 0.899, 0.8, 0.0, 0.9])
+    head = Rendered(jnp.zeros((6, 3)), alpha, depth * alpha)
+    distance = jnp.array([0.8, 0.8, 0.894, 0.9, 0.8, jnp.inf])
+    share = jax.jit(body.before_head)(head, distance)
+    np.testing.assert_allclose(share, [1, 1, 0.5, 0, 0, 0], atol=1e-3)
+    gradient = jax.grad(lambda d: jnp.sum(body.before_head(head._replace(depth=d), distance)))(
+        head.depth
+    )
+    assert np.isfinite(gradient).all()
 
 
 def test_broader_shoulders_are_looked_up_farther_out():
     move, wide = turned_about_the_head(25), 1.2 * np.array(body_size.COMMON)
     points = [on_the_body(b, a, wide) for b in (0.13, 0.17) for a in (-0.4, 0.0, 0.3)]
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
-    own, hit = own_pixels(pixels, move, wide)
+    own, hit, _ = own_pixels(pixels, move, wide)
     assert hit.all()
     np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
     beside = seen(move[:3, :3] @ on_the_body(0.17, 1.5, wide) + move[:3, 3])[None]
@@ -77,7 +104,7 @@ def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
         move = turned_about_the_head(degrees)
         points = [on_the_body(0.3, -a) for a in (1.5, 1.65)]
         pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
-        own, hit = own_pixels(pixels, move)
+        own, hit, _ = own_pixels(pixels, move)
         last = seen(_round(0.3, -limit))
         reached = np.asarray(own)[np.asarray(hit), 0]
         assert len(reached) and (reached > last[0] - 0.5).all()
@@ -98,7 +125,7 @@ def _round(below, angle):
 def test_what_the_own_camera_did_not_see_is_its_border():
     move = turned_about_the_head(-40)
     point = on_the_body(0.42, 0.2)
-    own, hit = own_pixels(seen(move[:3, :3] @ point + move[:3, 3])[None], move)
+    own, hit, _ = own_pixels(seen(move[:3, :3] @ point + move[:3, 3])[None], move)
     assert hit.all() and seen(point)[1] > 160
     np.testing.assert_allclose(own[0], [np.clip(seen(point)[0], 0.5, 127.5), 159.5], atol=0.3)
 
@@ -107,7 +134,7 @@ def test_beside_the_neck_and_beyond_the_shoulders_is_nothing():
     move = turned_about_the_head(20)
     places = HEAD + np.array([[0.15, 0.12, 0.07], [0.4, 0.3, 0.07], [0.0, 0.3, 0.07]])
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in places])
-    _, hit = own_pixels(pixels, move)
+    _, hit, _ = own_pixels(pixels, move)
     assert np.asarray(hit).tolist() == [False, False, True]
 
 
