@@ -32,7 +32,7 @@ class FieldConfig:
     pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions
     pose_noise: float = number(0.5, 0.0, 10.0)  # in units of a number's deviation
     semantic_dims: int = number(0, 0, 64)  # of CLIP's code of the frame in its condition
-    direction_noise: float = number(0.2, 0.0, 10.0)  # deviation per axis, before normalising
+    direction_noise: float = number(0.4, 0.0, 10.0)  # deviation per axis, before normalising
     direction_encoding: str = choice("spherical harmonics", ("spherical harmonics", "frequency"))
     direction_bands: int = number(4, 1, 10)  # frequencies of the latter, the patent's
     mapping: str = choice(
