@@ -41,14 +41,15 @@ def layered(
       back: (n, 3).
       front: (n,) in [0, 1] the share of the torso that stands before the head; None for none.
     """
-    under = torso_alpha if front is None else torso_alpha * (1 - front)
+    person = 1 - (1 - alpha) * (1 - torso_alpha)
+    if front is None:
+        return over(head, alpha, over(torso * torso_alpha[:, None], torso_alpha, back)), person
+    # Half opaque is the rim that the head left over, not clothes.
+    above = torso_alpha * front * jnp.clip(2 * torso_alpha - 1, 0, 1)
+    # Both together are as opaque as the torso.
+    under = (torso_alpha - above) / jnp.maximum(1 - above, 1e-6)
     rgb = over(head, alpha, over(torso * under[:, None], under, back))
-    clear = (1 - alpha) * (1 - under)
-    if front is not None:
-        # Half opaque is the rim that the head left over, not clothes.
-        above = torso_alpha * front * jnp.clip(2 * torso_alpha - 1, 0, 1)
-        rgb, clear = over(torso * above[:, None], above, rgb), clear * (1 - above)
-    return rgb, 1 - clear
+    return over(torso * above[:, None], above, rgb), person
 
 
 def layered_rays(

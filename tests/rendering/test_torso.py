@@ -34,14 +34,18 @@ def test_layers_cover_each_other():
 def test_clothes_before_the_head_cover_it_and_a_thin_rim_does_not():
     random = np.random.default_rng(1)
     head, torso, back = random.uniform(size=(3, 4, 3)).astype(np.float32)
-    alpha, below = jnp.array([1.0, 0.7, 1.0, 0.7]), jnp.array([1.0, 1.0, 0.4, 0.4])
+    alpha, below = jnp.array([1.0, 0.7, 1.0, 0.7]), jnp.array([1.0, 1.0, 0.4, 0.8])
     front = jnp.array([1.0, 0.5, 1.0, 0.0])
     rgb, person = layered(head * alpha[:, None], alpha, torso, below, back, front)
     plain, whole = layered(head * alpha[:, None], alpha, torso, below, back)
     np.testing.assert_allclose(rgb[0], torso[0], atol=1e-6)
-    # Half of the torso in front of seven tenths of head, the other half behind.
-    behind = 0.7 * head[1] + 0.3 * (0.5 * torso[1] + 0.5 * back[1])
+    # Half of the torso in front of seven tenths of head, what is left of it behind.
+    behind = 0.7 * head[1] + 0.3 * torso[1]
     np.testing.assert_allclose(rgb[1], 0.5 * torso[1] + 0.5 * behind, atol=1e-6)
     np.testing.assert_allclose(rgb[2], head[2], atol=1e-6)
     np.testing.assert_allclose(rgb[3], plain[3], atol=1e-6)
-    np.testing.assert_allclose(person, [1, 1 - 0.3 * 0.25, 1, whole[3]], atol=1e-6)
+    np.testing.assert_allclose(person, whole, atol=1e-6)
+    # Where there is no head, it does not matter whether the torso is before it.
+    none = jnp.zeros(4)
+    bare, _ = layered(0 * head, none, torso, below, back, jnp.array([1.0, 0.5, 1.0, 1.0]))
+    np.testing.assert_allclose(bare, layered(0 * head, none, torso, below, back)[0], atol=1e-6)
