@@ -8,7 +8,7 @@ import pytest
 from jaxhead.networks.transformer import Block
 
 
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", [2])
 def test_the_first_tokens_alone_are_those_of_all(rows):
     tokens = jax.random.normal(jax.random.key(0), (2, 5, 12))
     mask = jnp.array([[True] * 5, [True, True, True, False, False]])
