@@ -7,9 +7,11 @@
 CAPTURE is the folder that `jaxhead synthesize` made, RUN an avatar trained on it. `--without` names
 a run of the same capture trained with `--set field.mapping=none`. Every novel view of `truth/` is
 rendered with its own camera and its frame's expression. PSNR is the mean over views, inside the
-person's and the head's mask; a hole is a pixel of the head's mask where the head's own opacity is
-below one half; depth is compared where it is not a hole, the median of the absolute error over the
-head and over the face, which is where the mesh shows skin.
+person's and the head's mask. Where head and torso together are less than half opaque inside the
+person's mask, the background shows: in a hole, where such pixels are enclosed by the person, or at
+its outline, where they go on outside; both are shares of the person's pixels. Depth is compared
+where the head is at least half opaque, the median of the absolute error over the head and over the
+face, which is where the mesh shows skin.
 
 With `--tracked` RUN is of a capture that was made of the clip as a video, so that cameras and
 meshes are what the tracker found. Focal length, distance and size are then the tracker's: the novel
@@ -27,6 +29,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import ndimage
 
 from experiments.benchmarks.flags import run_module
 from experiments.benchmarks.tracked_views import tracked_camera
@@ -55,8 +58,8 @@ from jaxhead.training.runs import load_run
 
 FIGURES = (
     ("person", "PSNR person", "{:.2f}"), ("head", "PSNR head", "{:.2f}"),
-    ("holes", "holes", "{:.2%}"), ("depth_mm", "depth mm", "{:.2f}"),
-    ("face_mm", "face depth mm", "{:.2f}"),
+    ("holes", "holes", "{:.3%}"), ("outline", "outline", "{:.2%}"),
+    ("depth_mm", "depth mm", "{:.2f}"), ("face_mm", "face depth mm", "{:.2f}"),
     ("found", "faces found", "{:.0%}"),
 )  # fmt: skip
 PER_PICTURE = (
@@ -155,9 +158,9 @@ def view_scores(
     """The figures of one picture against the truth of one view."""
     person, head = (truth.masks[view, ..., k] > INSIDE for k in (0, 1))
     scores = frame_scores(picture["rgb"], truth.frames[view], person, head)
-    solid = head & (picture["depth"] > 0)
+    holes, outline = background_shows(picture["alpha"], person)
     off = np.abs(picture["depth"] - truth.depth[view])
-    known = solid & (truth.depth[view] > 0)
+    known = head & (picture["depth"] > 0) & (truth.depth[view] > 0)
     found = float("nan")
     if read_face is not None and read_face(truth.frames[view]) is not None:
         found = float(read_face(to_uint8(picture["rgb"])) is not None)
@@ -166,11 +169,25 @@ def view_scores(
         "person": scores["person"]["psnr"],
         # The second mask of `frame_scores` is any region.
         "head": scores["face"]["psnr"],
-        "holes": float(1 - solid.sum() / head.sum()) if head.any() else float("nan"),
+        "holes": holes,
+        "outline": outline,
         "depth_mm": _millimetres(off[known]),
         "face_mm": _millimetres(off[known & picture["skin"]]),
         "found": found,
     }
+
+
+def background_shows(alpha: np.ndarray, person: np.ndarray) -> tuple[float, float]:
+    """Shares of the person's pixels in which one sees through holes, and past its outline.
+
+    Args:
+      alpha: (H, W) opacity of what is drawn; person: (H, W) bool, the truth.
+    """
+    through = (alpha < 0.5) & person
+    regions, _ = ndimage.label(through | ~person)  # pyright: ignore[reportGeneralTypeIssues]
+    outside = np.isin(regions, np.unique(regions[~person]))
+    count = max(person.sum(), 1)
+    return float((through & ~outside).sum() / count), float((through & outside).sum() / count)
 
 
 def _millimetres(off: np.ndarray) -> float:

@@ -22,6 +22,9 @@ SKIN = ("face", "lips", "eyes")
 MOVED = {"face": (*SKIN, "mouth", "teeth"), "lips": ("lips", "mouth", "teeth")}
 """Regions whose looks follow the expression, by `field.expression_region`."""
 _FADE = (0.02, 0.05)
+_RIM = 0.04
+"""Share of the longest side by which a torso goes on under its head."""
+_SURELY = 242
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
 
@@ -42,6 +45,22 @@ def region_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(rows):
         box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
     return np.concatenate([masks, 255 * near[..., None].astype(np.uint8)], -1), box
+
+
+def torso_below(masks: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: the torso, and what the head hides of it: the rim of neck or hair just above.
+
+    A head that rises off its collar uncovers what no frame showed; a torso that goes on there, with
+    the colour of the neck, leaves no gap.
+
+    Args:
+      masks: (H, W, 3) uint8 person, head, torso.
+    """
+    head, torso = masks[..., 1], masks[..., 2]
+    reach = 1 + max(2, round(_RIM * max(masks.shape[:2])))
+    # Its row and those below it.
+    near = ndimage.maximum_filter1d(torso, reach, axis=0, origin=-(reach // 2)) > 127
+    return np.maximum(torso, 255 * (near & (head > _SURELY)).astype(np.uint8))
 
 
 def occupancy_prior(

@@ -62,7 +62,7 @@ def layered_rays(
       back: (b, R, 3); heads: h.
 
     Returns:
-      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h), "torso" (b, R)}.
+      {"rgb" (b, R, 3), "person" (b, R), "head" (b, h), "torso" (b, R), "torso_rgb" (b, R, 3)}.
     """
     frames, count, _ = back.shape
 
@@ -80,6 +80,7 @@ def layered_rays(
         "person": person.reshape(frames, count),
         "head": head.alpha.reshape(frames, heads),
         "torso": torso_alpha.reshape(frames, count),
+        "torso_rgb": torso.reshape(frames, count, 3),
     }
 
 

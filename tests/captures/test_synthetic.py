@@ -79,6 +79,7 @@ def test_novel_views_have_the_stated_yaw_and_see_the_same_head(capture, folder):
         assert truth.masks[view, row, column, 1] > 0
 
 
+@pytest.mark.long
 def test_depth_is_the_mesh_s_at_the_pixel_s_centre(capture, folder):
     truth, faces = load_truth(folder), np.asarray(capture.head.faces)
     for view, pose in enumerate(truth.head_to_camera):
@@ -100,6 +101,7 @@ def test_torso_moves_on_its_own(capture):
     assert np.abs(motion[-1, :, 2]).max() > 0.05
 
 
+@pytest.mark.long
 def test_the_seed_fixes_the_folder(folder, tmp_path):
     again = synthesize(tmp_path / "again", frames=10, size=SIZE, seed=3, novel_frames=1)
     names = ["capture.json", "tracking.npz", "audio.wav", "frames/000004.png", "background.png"]

@@ -45,7 +45,9 @@ def test_features_are_those_of_a_slow_reference(kind):
         np.testing.assert_allclose(column, np.concatenate(expected), rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["dense", "triplane"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("dense", marks=pytest.mark.long), "triplane"]
+)
 def test_gradients_agree_with_differences_also_under_vmap(kind):
     config, grids = made(kind)
     x = jnp.asarray(np.random.default_rng(2).uniform(0.1, 0.9, (2, 5, 3)), jnp.float32)

@@ -103,12 +103,33 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
         np.testing.assert_allclose(
             world.head_to_camera, truth.head_to_camera[view], atol=6e-3
         )
-    perfect = {"rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0], "skin": skin}
+    perfect = {
+        "rgb": truth.frames[0] / np.float32(255), "depth": truth.depth[0], "skin": skin,
+        "alpha": truth.masks[0, ..., 0] / np.float32(255),
+    }
     rows = [novel_views.view_scores(perfect, truth, view, None) for view in range(2)]
     assert rows[0]["person"] == 100.0 and rows[1]["person"] < 100.0
-    assert rows[0]["depth_mm"] == rows[0]["face_mm"] == 0.0 and rows[0]["holes"] <= 0.05
+    assert rows[0]["depth_mm"] == rows[0]["face_mm"] == 0.0
+    assert rows[0]["holes"] == rows[0]["outline"] == 0
     result = {"views": 2, "runs": {"run": novel_views.means(rows)}, "reason": "no model"}
     assert "| run, all |" in novel_views.report(result)
+
+
+def test_a_hole_is_enclosed_and_an_outline_is_not():
+    from experiments.benchmarks.novel_views import background_shows
+
+    person = np.zeros((12, 12), bool)
+    person[2:12, 2:10] = True
+    alpha = person.astype(np.float32)
+    assert background_shows(alpha, person) == (0, 0)
+    alpha[5, 5:7] = 0.4
+    alpha[2:4, 9] = 0.0
+    # Touching by a corner lets nothing through.
+    alpha[3, 3] = alpha[2, 2] = 0.0
+    alpha[0, 0] = 1.0
+    assert background_shows(alpha, person) == (3 / 80, 3 / 80)
+    assert background_shows(np.zeros((2, 3)), np.ones((2, 3), bool)) == (1, 0)
+    assert background_shows(np.zeros((2, 3)), np.zeros((2, 3), bool)) == (0, 0)
 
 
 def test_all_reduced_bytes_are_those_of_the_parameters_and_the_loss():

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from jaxhead.geometry import frenet, meshes, volume
@@ -65,6 +66,7 @@ def test_box_has_cubic_voxels_around_the_mesh():
     np.testing.assert_allclose(centres[-1, -1, -1], box[1] - voxel / 2, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_propagated_volume_is_nearly_exact():
     template, posed, faces, neighbours, box, shape, exact = problem()
     initial, truth = exact(template, faces, box), exact(posed, faces, box)

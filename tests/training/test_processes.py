@@ -174,6 +174,7 @@ def test_processes_that_differ_are_found_before_the_save(whole, tmp_path):
     assert not ckpt.steps_in(checkpoint_folder(tmp_path, "all"))
 
 
+@pytest.mark.long
 def test_minutes_and_saves_by_time_are_the_same_for_all(whole, tmp_path):
     done(start(tmp_path, whole / "cache", "--minutes", 0.005, "--save-seconds", 0.1))
     document = json.loads((tmp_path / "run.json").read_text())

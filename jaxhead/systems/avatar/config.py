@@ -70,6 +70,7 @@ class SamplingConfig:
     torso_rays: int = number(64, 0, 1 << 20)  # per frame, anywhere, torso and background alone
     uniform: bool = False  # head rays through any pixel alike, `focus` unread
     samples: int = number(12, 1, 1024)
+    finer: int = number(2, 1, 64)  # times as many in pictures: from aside rays pass much hair
     step: float = number(0.0, 0.0, 1.0)  # metres between samples, see `place_by_step`; 0: evenly
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)
@@ -106,6 +107,7 @@ class LossConfig:
     unseen: float = number(0.003, 0.0, 1e6)  # opacity and colour of what is guessed (unseen.py)
     unseen_color: float = number(16.0, 0.0, 1e6)  # of the colour in it
     idle: float = number(0.005, 0.0, 1e6)  # opacity of the torso outside its mask
+    rim: float = number(0.3, 0.0, 1e6)  # colour and opacity of the torso just under the head
     # Cosine of CLIP's codes; none: 0.1 where its weights are at hand, else 0 (docs/priors.md).
     semantic: float | None = number(None, 0.0, 1e6)
     region: float = number(1.0, 0.0, 1e6)  # of colour where parsing/ has mouth or lips (INSTA)
@@ -177,6 +179,14 @@ class AvatarConfig:
     loop: LoopConfig = LoopConfig(sample_every=2000)
 
 
+def of_pictures(config: AvatarConfig) -> AvatarConfig:
+    """The configuration with as many samples of a ray as whole pictures take."""
+    count = config.sampling.samples * config.sampling.finer
+    return dataclasses.replace(
+        config, sampling=dataclasses.replace(config.sampling, samples=count, finer=1)
+    )
+
+
 def default() -> AvatarConfig:
     """Two CPU cores, minutes: `may_5s`-like clips at 128 pixels in three minutes."""
     return AvatarConfig()
@@ -204,13 +214,14 @@ def insta() -> AvatarConfig:
         sampling=SamplingConfig(
             frames=frames, head_rays=rays, torso_rays=0, uniform=True, focus=0.0,
             samples=samples, segments=256, step=3**0.5 / 1024, occupancy_resolution=128,
-            occupancy_rule="instant-ngp",
+            finer=1, occupancy_rule="instant-ngp",
         ),
         torso=TorsoConfig(shown=False),
         loss=LossConfig(
             color=0.6, region=40.0, region_from=500, depth=1.25, near=per_sample, thin=per_sample,
             opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, unseen=0.0, idle=0.0,
-            semantic=0.0, random_background=1.0, table_decay=0.0, network_decay=1e-6,
+            rim=0.0, semantic=0.0, random_background=1.0, table_decay=0.0,
+            network_decay=1e-6,
         ),
         optimiser=OptimiserConfig(
             learning_rate=1.75e-3, table_rate=1.75e-3, final_share=1.0, hold=0.0, ema=0.95

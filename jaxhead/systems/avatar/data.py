@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhead.captures.format import Capture
+from jaxhead.captures.hull import region_masks, torso_below
 from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.heads.model import HeadModel
@@ -22,12 +23,7 @@ from jaxhead.rendering.pixels import draw_pixels, pixels_in_boxes
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.depth_maps import DepthMaps
 from jaxhead.systems.avatar.depths import head_shares, with_neighbours
-from jaxhead.systems.avatar.inputs import (
-    AvatarSpec,
-    frame_condition,
-    region_masks,
-    torso_condition,
-)
+from jaxhead.systems.avatar.inputs import AvatarSpec, frame_condition, torso_condition
 from jaxhead.systems.avatar.parsed import DEPTHLESS, MOUTH, where_classes
 from jaxhead.systems.avatar.surface import GeometryCache
 from jaxhead.training.pool import REFRESH_EVERY, FramePool
@@ -81,7 +77,9 @@ class PoolFiller:
 
     def read(self, frame: int) -> dict[str, np.ndarray]:
         """What the pool holds of a frame, in the dtypes of `empty`; waits for its geometry."""
-        masks, box = region_masks(self.capture.masks(frame))
+        captured = self.capture.masks(frame)
+        masks, box = region_masks(captured)
+        masks[..., 2] = torso_below(captured)
         found = {
             "frames": self.capture.frame(frame),
             "masks": masks,

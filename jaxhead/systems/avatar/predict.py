@@ -13,7 +13,7 @@ from jaxhead.rendering.integrate import Rendered
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import before_head, own_pixels
-from jaxhead.systems.avatar.config import AvatarConfig
+from jaxhead.systems.avatar.config import AvatarConfig, of_pictures
 from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
@@ -50,7 +50,7 @@ def predict(
     pixels = pixel_centres(size).reshape(-1, 2).astype(jnp.float32)
     origins, directions = pixel_rays(request["K"], request["head_to_camera"], pixels)
     head = _head_picture(
-        params["head"], state, frozen, request, origins, directions, config=config
+        params["head"], state, frozen, request, origins, directions, config=of_pictures(config)
     )
     own, on_body, distance = own_pixels(
         pixels, request["K"], request["camera_from_own"], request["torso_motion"],

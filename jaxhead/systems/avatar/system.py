@@ -71,7 +71,7 @@ def render_rays(
 
     Returns:
       {"rgb" (b, R, 3), "person" (b, R), "head" (b, h), "torso" (b, R)} over the batch's background,
-      and "samples".
+      "torso_rgb" (b, R, 3) over nothing, and "samples".
     """
     frames, count = batch["pixels"].shape[:2]
     heads = config.sampling.head_rays
@@ -132,9 +132,14 @@ def loss(
     total = weights.color * color / weights.delta + weights.opacity * (head + cover)
     # Behind the head nobody sees the torso: without a price it explains the hair's edge.
     idle = jnp.mean((1 - masks[..., 2]) * out["torso"])
+    # Just under the head it goes on all the same: a head that rises would leave a gap.
+    under = (jnp.minimum(masks[..., 1], masks[..., 2]) > 1 - UNSURE).astype(jnp.float32)
+    colors = jnp.mean(huber(out["torso_rgb"], batch["rgb"], delta=config.loss.delta), -1)
+    rim = jnp.mean(under * (colors / weights.delta + 1 - out["torso"]))
     shape = surface_terms(out["samples"], frozen)
     total = total + weights.surface * shape.surface + weights.distortion * shape.spread
     total = total + weights.hidden * shape.hidden + weights.idle * idle
+    total = total + weights.rim * rim
     decay = sum(
         jnp.sum(table**2) for field in params.values() for table in jax.tree.leaves(field["tables"])
     )
@@ -156,8 +161,8 @@ def loss(
         total += share * (guess.unseen + weights.unseen_color * guess.unseen_color)
         depth |= guess._asdict()
     terms = {
-        "color": color, "head_mask": head, "person_mask": cover, "idle": idle, **shape._asdict(),
-        **depth,
+        "color": color, "head_mask": head, "person_mask": cover, "idle": idle, "rim": rim,
+        **shape._asdict(), **depth,
     }
     return total, (terms, variables.state)
 

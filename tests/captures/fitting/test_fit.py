@@ -65,6 +65,7 @@ def test_exact_landmarks_give_everything_back():
     np.testing.assert_allclose(fit.identity, true.shared[1:], atol=0.05)
 
 
+@pytest.mark.long
 def test_one_landmark_in_ten_may_be_anything():
     true = truth(COUNT, seed=1)
     rng = np.random.default_rng(2)

@@ -71,6 +71,7 @@ def test_a_head_without_joints_is_linear():
         body_of(head, skull=3)
 
 
+@pytest.mark.long
 def test_the_gradient_at_rest_is_finite():
     body = small_body()
     zeros = [jnp.zeros_like(a) for a in numbers()]

@@ -73,6 +73,7 @@ def test_slopes_are_the_derivatives():
     np.testing.assert_allclose(slopes, np.concatenate([own, common], -1), atol=2e-3)
 
 
+@pytest.mark.long
 def test_held_shared_numbers_leave_the_rest_as_it_is():
     true = truth(19)
     problem, state = problem_of(true), near(true)
@@ -82,6 +83,7 @@ def test_held_shared_numbers_leave_the_rest_as_it_is():
     assert without.mixed.shape[-1] == 0 and without.shared.shape == (0, 0)
 
 
+@pytest.mark.long
 def test_blocks_of_frames_change_nothing():
     true = truth(19)  # one block of 16 and a rest
     problem, state = problem_of(true), near(true)

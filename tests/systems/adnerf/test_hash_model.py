@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxhead.captures.pose_predictor import POSE
 from jaxhead.systems.adnerf import hash_model as model
@@ -22,6 +23,7 @@ def test_speech_counts_at_the_mouth_and_the_pose_away_from_the_face():
         np.testing.assert_allclose(placed[:, sample], np.concatenate(expected), atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_numbers_are_bounded_and_hear_every_neighbour():
     config = FAST.hash.speech
     windows = jax.random.normal(jax.random.key(0), (8, 16, 83))

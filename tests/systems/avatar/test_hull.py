@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxhead.captures import hull
-from jaxhead.captures.hull import occupancy_prior, shell_prior, solid_cells
+from jaxhead.captures.hull import occupancy_prior, shell_prior, solid_cells, torso_below
 
 BOX = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
 K = np.array([[64.0, 0, 32], [0, 64, 32], [0, 0, 1]])
@@ -147,3 +147,20 @@ def test_what_follows_the_expression_is_the_face_and_fades_from_it(small):
     # INSTA's region is the mouth alone.
     assert follows(of("eyes"), hull.MOVED["lips"]).max() == 0
     assert follows(of("lips"), hull.MOVED["lips"]).mean() > 0.5
+
+
+def test_a_torso_goes_on_under_what_surely_is_the_head_just_above_it():
+    masks = np.zeros((100, 40, 3), np.uint8)
+    masks[20:60, 10:30, 1] = 255
+    masks[60:, 5:35, 2] = 255
+    masks[58:60, 10:12, 1:] = [120, 135]  # a soft edge
+    below = torso_below(masks)
+    added = below > masks[..., 2]
+    rows, columns = np.nonzero(added)
+    assert rows.min() == 54 and rows.max() == 59 and below[added].min() == 255
+    assert columns.min() == 10 and columns.max() == 29
+    # A soft edge counts as the torso and stays what it is.
+    assert (below[58:60, 10:12] == 135).all() and added[54:58, 12:].sum() == 2 * 18
+    np.testing.assert_array_equal(below[60:], masks[60:, :, 2])
+    masks[..., 1] = 0
+    np.testing.assert_array_equal(torso_below(masks), masks[..., 2])

@@ -97,6 +97,7 @@ def test_coefficients_are_the_condition_as_they_are(captured, run):
     np.testing.assert_allclose(inputs["box"][1], template.max(0) + wider, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_paper_s_step_can_be_built(captured, run):
     capture, spec, inputs, config = opened(captured, run, insta())
     spec = dataclasses.replace(spec, components=16)

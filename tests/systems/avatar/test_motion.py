@@ -194,6 +194,7 @@ def opened(folder, out, config):
     return capture, spec, inputs, verbs.frozen_arrays(inputs), capture.head, config
 
 
+@pytest.mark.long
 def test_there_is_something_to_measure_only_where_something_moves(
     small, swaying, config, tmp_path
 ):

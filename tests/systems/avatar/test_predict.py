@@ -11,6 +11,7 @@ from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model, verbs
+from jaxhead.systems.avatar.config import of_pictures
 from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
 from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.systems.avatar.surface import frame_geometry
@@ -41,7 +42,7 @@ def render(small, variables):
 
 @pytest.mark.long
 def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render):
-    index, config, frozen = 4, small.config, small.frozen
+    index, config, frozen = 4, of_pictures(small.config), small.frozen
     params = variables.params["avatar"]
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     pixels = jnp.float32(np.stack([x, y], -1).reshape(-1, 2) + 0.5)

@@ -120,6 +120,7 @@ def test_sway_moves_points_in_the_plane_by_their_own_frame():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_swaying_frame_shows_what_a_still_one_shows_elsewhere(small, variables):
     config, frozen = small.config, dict(small.frozen)
     params = variables.params["avatar"]["head"]

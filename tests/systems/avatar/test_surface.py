@@ -79,6 +79,7 @@ def test_the_neutral_mesh_moves_nothing(small, nearest):
     np.testing.assert_allclose(seen, directions, atol=1e-4)
 
 
+@pytest.mark.long
 def test_vertices_come_back_to_the_template(small, talking):
     template = np.asarray(small.head.template)
     _, directions = near_surface(template, np.asarray(small.head.faces), 0.0, len(template))

@@ -87,6 +87,25 @@ def test_the_torso_costs_where_its_mask_says_there_is_none(small, variables, bat
     np.testing.assert_allclose(idle(0.5), 0.5 * idle(0.0), rtol=1e-5)
 
 
+def test_under_the_head_the_torso_alone_is_asked_for_the_picture(small, variables, batch):
+    update, key = small.stage().system.updates[0], jax.random.key(0)
+
+    @jax.jit
+    def term(variables, batch, head, torso, rgb):
+        rays = batch["rays"]
+        masks = rays["masks"].at[..., 1].set(head).at[..., 2].set(torso)
+        made = {"rays": rays | {"masks": masks, "rgb": jnp.full_like(rays["rgb"], rgb)}}
+        _, (terms, _) = update.loss(variables, None, made, key, jnp.int32(0))
+        return terms["rim"]
+
+    both = float(term(variables, batch, 1.0, 1.0, 0.5))
+    assert both > 0
+    assert float(term(variables, batch, 1.0, 0.9, 0.5)) == 0
+    assert float(term(variables, batch, 0.9, 1.0, 0.5)) == 0
+    # Its colour counts, beside its opacity, which is the same.
+    assert float(term(variables, batch, 1.0, 1.0, 3.0)) > both + 1
+
+
 def test_refreshing_keeps_the_grid_inside_its_prior(small, variables, batch):
     system = small.stage().system
     refresh = jax.jit(system.refresh)

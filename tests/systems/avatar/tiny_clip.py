@@ -42,6 +42,7 @@ def one_level(config: AvatarConfig, components: int) -> tuple[AvatarConfig, Any]
     whose field is seen."""
     config = dataclasses.replace(
         config, field=dataclasses.replace(config.field, levels=1),
+        sampling=dataclasses.replace(config.sampling, finer=1),
         torso=dataclasses.replace(config.torso, levels=1),
     )  # fmt: skip
     shapes = jax.eval_shape(
