@@ -26,6 +26,18 @@ class Rendered(NamedTuple):
     depth: jax.Array
 
 
+def closed(seen: Rendered, solid: jax.Array, *, least: float = 0.05) -> Rendered:
+    """Returns the same without pinholes: what ends in something solid hides the background.
+
+    Args:
+        seen: over nothing.
+        solid: bool [...], rays that end in something no light passes.
+        least: opacity below which a ray saw too little to tell its colour, and stays as it is.
+    """
+    factor = jnp.where(solid & (seen.alpha > least), 1 / jnp.maximum(seen.alpha, least), 1.0)
+    return Rendered(seen.rgb * factor[..., None], seen.alpha * factor, seen.depth * factor)
+
+
 def transmittance(sigma: jax.Array, delta: jax.Array) -> jax.Array:
     """Returns the share of light that reaches each sample, and what passes all of them.
 

@@ -146,14 +146,26 @@ def probe(
     Returns:
       near, far (n,) metres; (n, segments) bool.
     """
-    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
-    middles = sampling.segment_centres(near, far, segments)
-    points = unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
-    kinds = occupancy.look_up(cells, points, box[0], box[1])
+    near, far, kinds = _kinds_along(rays, shift, cells, box, segments)
     solid = kinds == SOLID
     first = jnp.where(jnp.any(solid, axis=-1), jnp.argmax(solid, axis=-1), segments)
     in_view = jnp.arange(segments) < first[:, None]
     return near, far, (kinds == OCCUPIED) & in_view
+
+
+def meets_solid(
+    rays: Rays, shift: jax.Array, cells: jax.Array, box: jax.Array, segments: int
+) -> jax.Array:
+    """(n,) bool: whether a ray comes to a solid cell; arguments as in `probe`."""
+    return jnp.any(_kinds_along(rays, shift, cells, box, segments)[2] == SOLID, axis=-1)
+
+
+def _kinds_along(rays, shift, cells, box, segments):
+    """near, far (n,) metres of rays in the box, and the kinds of cells (n, segments) between."""
+    near, far, _ = sampling.ray_box(rays.origins, rays.directions, box[0], box[1])
+    middles = sampling.segment_centres(near, far, segments)
+    points = unswayed(rays.origins, shift)[:, None] + middles[..., None] * rays.directions[:, None]
+    return near, far, occupancy.look_up(cells, points, box[0], box[1])
 
 
 def unswayed(points: jax.Array, shift: jax.Array) -> jax.Array:

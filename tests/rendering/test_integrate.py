@@ -7,7 +7,15 @@ import pytest
 from goldens_reader import known_goldens
 from jax.test_util import check_grads
 
-from jaxhead.rendering.integrate import alive, composite, over, transmittance, volume_weights
+from jaxhead.rendering.integrate import (
+    Rendered,
+    alive,
+    closed,
+    composite,
+    over,
+    transmittance,
+    volume_weights,
+)
 
 
 def test_goldens(goldens):
@@ -109,6 +117,17 @@ def test_an_opaque_layer_hides_the_background():
     np.testing.assert_array_equal(over(jnp.zeros(3), jnp.float32(1), behind), 0)
     np.testing.assert_array_equal(over(jnp.zeros(3), jnp.float32(0), behind), 1)
     np.testing.assert_array_equal(over(jnp.zeros(3), jnp.float32(1.0000001), behind), 0)
+
+
+def test_what_ends_in_something_solid_is_opaque_and_keeps_its_colour_and_depth():
+    alpha = jnp.array([0.4, 0.4, 0.01, 1.0, 0.0])
+    seen = Rendered(alpha[:, None] * jnp.array([0.2, 0.5, 1.0]), alpha, 1.5 * alpha)
+    found = closed(seen, jnp.array([True, False, True, True, True]))
+    np.testing.assert_allclose(found.alpha, [1, 0.4, 0.01, 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.rgb[0], [0.2, 0.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(found.depth, [1.5, 0.6, 0.015, 1.5, 0], rtol=1e-6)
+    for before, after in zip(seen, found, strict=True):
+        np.testing.assert_array_equal(before[1:3], after[1:3])
 
 
 def test_jit_and_vmap():

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.rendering.hits import may_hit, render_hits
-from jaxhead.rendering.integrate import Rendered
+from jaxhead.rendering.integrate import Rendered, closed
+from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import before_head, own_pixels
@@ -73,8 +74,12 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
     cells = cell_kinds(state["occupancy"], frozen)
     frames = Frames(request["geometry"][None], request["condition"][None], request["sway"][None])
     rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
-    shift = ray_sway(rays, frames, frozen)
-    return render_hits(
-        lambda part: render_head(params, part, frames, cells, frozen, None, config=config)[0],
-        rays, may_hit(rays, shift, cells, frozen["box"], config.sampling.segments),
-    )  # fmt: skip
+    box, segments = frozen["box"], config.sampling.segments
+
+    def render(part):
+        seen, _ = render_head(params, part, frames, cells, frozen, None, config=config)
+        shift = ray_sway(part, frames, frozen)
+        return closed(seen, meets_solid(part, shift, cells, box, segments))
+
+    hit = may_hit(rays, ray_sway(rays, frames, frozen), cells, box, segments)
+    return render_hits(render, rays, hit)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.rendering.integrate import closed
+from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model, verbs
 from jaxhead.systems.avatar.config import of_pictures
-from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, render_head
+from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, ray_sway, render_head
 from jaxhead.systems.avatar.requests import make_requests
 from jaxhead.systems.avatar.surface import frame_geometry
 
@@ -53,9 +55,11 @@ def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render)
         origins, directions = pixel_rays(frozen["K"], pose, pixels)
         rays = Rays(origins, directions, jnp.zeros(len(pixels), jnp.int32))
         frames = Frames(geometry, condition[None], asked.sway[index, None])
-        head, _ = render_head(
-            params["head"], rays, frames, cell_kinds(grid, frozen), frozen, None, config=config
-        )
+        cells = cell_kinds(grid, frozen)
+        head, _ = render_head(params["head"], rays, frames, cells, frozen, None, config=config)
+        shift = ray_sway(rays, frames, frozen)
+        segments = config.sampling.segments
+        head = closed(head, meets_solid(rays, shift, cells, frozen["box"], segments))
         torso, alpha = model.torso_field(
             params["torso"], torso_points(pixels, motion, SIZE),
             jnp.broadcast_to(torso_condition, (len(pixels), 6)), config=config.torso,
