@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxhead.captures.hull import torso_below
 from jaxhead.systems.avatar.data import (
     PoolFiller,
     draw_rays,
@@ -43,6 +44,12 @@ def boxes_of(capture):
     return focus_boxes(capture.head, capture.vertices, capture.head_to_camera, capture.K)
 
 
+def masks_of(capture, frame):
+    """The capture's, with a torso that goes on under the head."""
+    masks = capture.masks(frame)
+    return np.concatenate([masks[..., :2], torso_below(masks)[..., None]], -1)
+
+
 def test_the_pool_holds_what_the_step_says(capture):
     made = filler(capture, 8, rotate_every=100)
     arrays = made.empty()
@@ -62,7 +69,7 @@ def test_the_pool_holds_what_the_step_says(capture):
         for slot, frame in enumerate(arrays["ids"]):
             assert frame in capture.train
             np.testing.assert_array_equal(arrays["frames"][slot], capture.frame(frame))
-            np.testing.assert_array_equal(arrays["masks"][slot, ..., :3], capture.masks(frame))
+            np.testing.assert_array_equal(arrays["masks"][slot, ..., :3], masks_of(capture, frame))
             assert np.all(arrays["geometry"][slot] == frame)
     assert made.refresh(arrays, 400) is arrays
     assert set(made.refresh(arrays, 0)["ids"]) != set(arrays["ids"])
@@ -90,7 +97,7 @@ def test_rays_carry_the_colours_of_their_pixels(pool, config, capture):
         frame = capture.frame(int(rays["frame"]))
         colours = frame[y.astype(int), x.astype(int)] / 255
         np.testing.assert_allclose(rays["rgb"], colours, atol=1e-6)
-        masks = capture.masks(int(rays["frame"]))[y.astype(int), x.astype(int)] / 255
+        masks = masks_of(capture, int(rays["frame"]))[y.astype(int), x.astype(int)] / 255
         np.testing.assert_allclose(rays["masks"][:, :3], masks, atol=1e-6)
         near = np.asarray(rays["masks"][:, 3]) > 0
         inside.append([near[: heads - wide].mean(), near[heads:].mean()])
