@@ -172,7 +172,7 @@ def poisoned(name):
     return dataclasses.replace(stage, feeds=feeds)
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_step_that_is_not_finite_is_named_by_subject_and_costs_no_checkpoint(tmp_path, width):
     loop = dataclasses.replace(LOOP, together=width, save_every_steps=8, validate_every=4, ahead=2)
     with pytest.raises(NonFiniteError, match=r"b: fit: .* not finite at step 11.*step 8"):

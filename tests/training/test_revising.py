@@ -149,7 +149,7 @@ def test_a_missing_or_wrong_file_is_named(tmp_path):
         run(tmp_path, recipe(), 14)
 
 
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("together", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_many_subjects_are_each_revised(tmp_path, together):
     for seed in (0, 1):
         run(tmp_path / f"alone{seed}", recipe(), 10, seed=seed)

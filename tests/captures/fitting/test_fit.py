@@ -79,6 +79,7 @@ def test_one_landmark_in_ten_may_be_anything():
     assert dirty["focal"] < clean["focal"] + 2
 
 
+@pytest.mark.long
 def test_frames_without_landmarks_lie_between_their_neighbours():
     true = truth(COUNT)
     hidden = np.ones((COUNT, 478))

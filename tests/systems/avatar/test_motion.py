@@ -132,6 +132,7 @@ def test_known_shifts_are_found(painted, config):
     assert error(found, painted.true) < error(one, painted.true)
 
 
+@pytest.mark.long
 def test_what_is_right_already_stays(painted, config):
     right = dataclasses.replace(painted.requests, sway=painted.true)
     frames = looked_at(painted, range(5))
