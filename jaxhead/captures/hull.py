@@ -25,6 +25,7 @@ _FADE = (0.02, 0.05)
 _RIM = 0.04
 """Share of the longest side by which a torso goes on under its head."""
 _SURELY = 242
+"""Value of a mask from which on a pixel counts as the head's alone."""
 _AGREE = 0.95
 """Share of frames in which a cell must lie inside the silhouette: hair moves, masks err."""
 
