@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial import Delaunay  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxhead.captures.crop import Crop
 from jaxhead.captures.fitting.fit import Fit, mark_errors
+from jaxhead.captures.fitting.marks import Marks
 from jaxhead.captures.fitting.photometric import (
     PhotometricConfig,
     Refinement,
@@ -54,10 +56,10 @@ def refine_fit(
             if index < len(measured) and measured[index]:
                 yield window.resample(frame).astype(np.float32) / 255
 
-    body = baked(fittable.body, fit.identity)
+    body = fittable.body
     faces = np.asarray(fittable.head.faces)
-    template = np.asarray(body.template)
-    surface = surface_points(template, faces, near_marks(fittable.marks, template).astype(float))
+    template = np.asarray(baked(body, fit.identity).template)
+    surface = surface_points(template, faces, within_marks(fittable.marks, template).astype(float))
     surface = Surface(*(part[::_STRIDE] for part in dataclasses.astuple(surface)))
     skin, marks = skin_of(body, fittable.marks, surface, faces)
     centre = np.array(clip.size[::-1], np.float64) / 2
@@ -66,25 +68,48 @@ def refine_fit(
         skin.body, marks, centred, np.ones(centred.shape[:2]), ids, fit.scale, fittable.config
     )
     shift = window.points(centre)
-    shared = np.array([np.log(fit.focal)], np.float32)
+    shared = np.concatenate([[np.log(fit.focal)], fit.identity]).astype(np.float32)
     found = refine_frames(
         pictures, skin, Window(jnp.float32(window.scale), jnp.asarray(shift, jnp.float32)),
         problem, shared, fit.rotation, fit.frames, clip.train[ids], config, progress=progress,
     )  # fmt: skip
-    state = State(jnp.asarray(shared), jnp.asarray(found.rotation), jnp.asarray(found.frames))
+    state = State(jnp.asarray(found.shared), jnp.asarray(found.rotation), jnp.asarray(found.frames))
     error = mark_errors(problem, state)
+    focal, identity = float(np.exp(found.shared[0])), found.shared[1:].astype(np.float64)
     figures = {
         "colour_cost_before": float(found.before.mean()),
         "colour_cost_after": float(found.after.mean()),
         "landmark_error_before_pixels": float(np.sqrt((fit.error**2).mean())),
         "landmark_error_after_pixels": float(np.sqrt((error**2).mean())),
         "landmark_cost_ratio": float(found.landmarks_after.sum() / found.landmarks_before.sum()),
+        "focal_before": fit.focal,
+        "identity_moved": _size(identity - fit.identity),
         "colour_spread": float(found.appearance.spread),
         "refined_share": float((found.after < found.before).mean()),
         "light": np.asarray(found.appearance.light, np.float64).round(4).tolist(),
     }
+    whole = {
+        "focal": focal,
+        "vertical_fov_degrees": float(np.degrees(2 * np.arctan(clip.size[0] / 2 / focal))),
+        "identity_size": _size(identity),
+        "photometric": figures,
+    }
     refined = dataclasses.replace(
-        fit, rotation=found.rotation.astype(np.float64), frames=found.frames.astype(np.float64),
-        error=error, figures={**fit.figures, "photometric": figures},
+        fit, focal=focal, identity=identity, rotation=found.rotation.astype(np.float64),
+        frames=found.frames.astype(np.float64), error=error, figures={**fit.figures, **whole},
     )  # fmt: skip
     return refined, found
+
+
+def within_marks(marks: Marks, template: np.ndarray) -> np.ndarray:
+    """Returns (V,) bool, the vertices near a mark and, from the front, within their outline.
+
+    A neck stays behind when the head turns, and hair stands off the skin: neither is on the mesh.
+    """
+    points = template[np.unique(np.asarray(marks.corners)), :2]
+    outline = Delaunay(points)
+    return near_marks(marks, template) & (outline.find_simplex(template[:, :2]) >= 0)
+
+
+def _size(identity: np.ndarray) -> float:
+    return float(np.sqrt((identity**2).mean())) if len(identity) else 0.0

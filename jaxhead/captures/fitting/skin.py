@@ -1,4 +1,4 @@
-"""Points on the skin of one subject, and what a picture shows of them."""
+"""Points on the skin of a head, and what a picture shows of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BEHIND = 0.004
 
 @flax.struct.dataclass
 class Skin:
-    """Points on the skin of one subject.
+    """Points on the skin of a head.
 
     Attributes:
       body: the vertices that carry them and the marks; corners: (P, 3) int32; barycentric: (P, 3).
@@ -49,10 +49,10 @@ class Window:
 
 
 def skin_of(body: Body, marks: Marks, surface: Surface, faces: np.ndarray) -> tuple[Skin, Marks]:
-    """Returns the points of a surface on one subject's body, and its marks on the same vertices.
+    """Returns the points of a surface on a body, and its marks on the same vertices.
 
     Args:
-      body: all vertices, identity baked in; marks: on them.
+      body: all vertices; marks: on them.
       surface: the points; faces: (F, 3) of the mesh.
     """
     all_corners = [np.asarray(marks.corners).reshape(-1), surface.corners.reshape(-1)]
@@ -64,15 +64,18 @@ def skin_of(body: Body, marks: Marks, surface: Surface, faces: np.ndarray) -> tu
     return skin, marks.replace(corners=own)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def placed(skin: Skin, rotation: Array, frame: Array) -> tuple[jax.Array, jax.Array]:
+def placed(
+    skin: Skin, shared: Array, rotation: Array, frame: Array
+) -> tuple[jax.Array, jax.Array]:
     """Returns points (P, 3) and unit normals (P, 3) in the camera.
 
     Args:
-      skin: the points; rotation: (3, 3) and frame: (D,) as in `residuals.State`.
+      skin: the points.
+      shared: (1 + I,), rotation: (3, 3) and frame: (D,) as in `problem.State`.
     """
     expression, lids, turns = frame_parts(skin.body, frame)
     still = jnp.zeros(3, frame.dtype)
-    vertices = posed(skin.body, jnp.zeros(0, frame.dtype), expression, lids, turns, still)
+    vertices = posed(skin.body, shared[1:], expression, lids, turns, still)
     turn = jnp.matmul(axis_angle_to_matrix(frame[:3]), rotation, precision=_HIGHEST)
     corner = vertices[skin.corners]
     points = jnp.einsum("pc,pck->pk", skin.barycentric, corner, precision=_HIGHEST)
@@ -113,10 +116,10 @@ def visible(
       skin, window, shared: see `placed` and `in_picture`; size: pixels of the picture.
       rotation, frame: of the frame.
     """
-    points, normals = placed(skin, rotation, frame)
+    points, normals = placed(skin, shared, rotation, frame)
     expression, lids, turns = frame_parts(skin.whole, frame)
     still = jnp.zeros(3, frame.dtype)
-    vertices = posed(skin.whole, jnp.zeros(0, frame.dtype), expression, lids, turns, still)
+    vertices = posed(skin.whole, shared[1:], expression, lids, turns, still)
     turn = jnp.matmul(axis_angle_to_matrix(frame[:3]), rotation, precision=_HIGHEST)
     vertices = jnp.matmul(vertices, turn.T, precision=_HIGHEST) + frame_translation(frame)
     place = in_picture(window, shared, vertices)
