@@ -73,7 +73,7 @@ def settings_for(capture: str) -> list[str]:
     if not (folder / "parsing").is_dir():
         settings.append("loss.region=1")
     if (folder / "depth").is_dir():
-        settings.append("prior.depth=capture")
+        settings.append("prior.distance=capture")
     return settings
 
 

@@ -56,8 +56,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "hair without the pose": ("field.pose=false",),
         "occupancy: from silhouettes alone": ("sampling.occupancy_every=1000000",),
         "depth: the mesh's order": ("loss.depth_ordinal=0.003", "loss.depth_smoothness=0.003"),
-        "depth: the mesh's distance": ("loss.depth=0.1",),
-        "depth: the skin's distance": ("loss.depth=0.1", "prior.depth=skin"),
+        "depth: the mesh's distance": ("prior.distance=mesh",),
+        "depth: none": ("loss.depth=0",),
         "no torso": ("torso.shown=false",),
     },
 }

@@ -25,7 +25,7 @@ from jaxhead.files.errors import ConfigurationError, InputError
 from jaxhead.training.configuration import from_document
 
 Document = TypeVar("Document")
-FORMAT, VERSION = "jaxhead-run", 6
+FORMAT, VERSION = "jaxhead-run", 7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     assert run.sources == (source,)
     np.testing.assert_array_equal(run.inputs()["plate"], inputs["plate"])
     document = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert document["format"] == "jaxhead-run" and document["version"] == 6
+    assert document["format"] == "jaxhead-run" and document["version"] == 7
 
 
 def test_what_is_in_the_way_is_refused(tmp_path):
@@ -48,7 +48,7 @@ def test_a_creation_that_was_killed_can_be_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"version": 1}, "version 1.*version 6"),
+    ({"version": 1}, "version 1.*version 7"),
     ({"format": "jaxhead-capture"}, "jaxhead-capture"),
     ({"seed": "x"}, "seed"),
     ({"steps": {"a": 0}}, "steps of a"),

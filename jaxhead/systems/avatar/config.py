@@ -112,7 +112,7 @@ class LossConfig:
     semantic: float | None = number(None, 0.0, 1e6)
     region: float = number(1.0, 0.0, 1e6)  # of colour where parsing/ has mouth or lips (INSTA)
     region_from: int = number(0, 0, 1 << 40)  # steps before it counts
-    depth: float = number(0.0, 0.0, 1e6)  # L1 of the distance along rays, per metre (INSTA)
+    depth: float = number(0.1, 0.0, 1e6)  # L1 of the distance along rays, per metre (INSTA)
     near: float = number(0.0, 0.0, 1e6)  # log density before `near_distance`, a ray's sum (INSTA)
     near_distance: float = number(0.2, 0.0, 1e3)  # metres from the camera
     thin: float = number(0.0, 0.0, 1e6)  # log density below 0 while all is thin, likewise
@@ -145,6 +145,8 @@ class PriorConfig:
     unseen: float = number(0.5, 0.0, 1.0)  # share of them from a camera that turned
     turn: float = number(12.0, 0.0, 90.0)  # degrees, deviation of its yaw; of its pitch a half
     pose: bool = True  # compare [code, pose], the patent's prior vector, not codes alone
+    distance: str = choice("skin", ("skin", "mesh", "capture"))  # what `loss.depth` compares with
+    # What `loss.depth_ordinal` does.
     depth: str = choice("mesh", ("mesh", "skin", "capture", "folder", "depth anything"))
     inverse: bool = False  # in the folder's depth maps, larger is nearer
     pairs: int = number(64, 1, 1 << 20)  # of rays of a frame whose depths are ordered
@@ -217,6 +219,7 @@ def insta() -> AvatarConfig:
             finer=1, occupancy_rule="instant-ngp",
         ),
         torso=TorsoConfig(shown=False),
+        prior=PriorConfig(distance="mesh"),
         loss=LossConfig(
             color=0.6, region=40.0, region_from=500, depth=1.25, near=per_sample, thin=per_sample,
             opacity=0.0, surface=0.0, distortion=0.0, hidden=0.0, unseen=0.0, idle=0.0,

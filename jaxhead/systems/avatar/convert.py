@@ -129,7 +129,7 @@ def ported(found: InstaCheckpoint, capture: Capture) -> AvatarConfig:
             base.loss, color=1.0, region=40.0 if "parsing" in layers else 1.0, region_from=0,
             near=0.0, thin=0.0, network_decay=0.0,
         ),
-        prior=PriorConfig(depth="capture" if "depth" in layers else "mesh"),
+        prior=PriorConfig(distance="capture" if "depth" in layers else "mesh"),
         optimiser=OptimiserConfig(
             learning_rate=2.5e-3, table_rate=2.5e-3, final_share=1.0, hold=0.0, ema=0.95
         ),

@@ -212,11 +212,14 @@ def make_feed(
 
     Args:
       capture, spec, inputs, geometry, config: of the run.
-      depths: reference depths, where `loss.depth_ordinal` or `loss.depth` wants them.
+      depths: reference depths, where `loss.depth_ordinal` or `loss.depth` wants them; None for
+        those that need no other files.
 
     Raises:
       InputError: `loss.region` wants classes that the capture has not.
     """
+    if depths is None and config.loss.depth > 0:
+        depths = DepthMaps(capture, config)
     filler = PoolFiller(
         capture=capture,
         train=inputs["train"],

@@ -1,8 +1,8 @@
-"""Reference depths of frames for the ordinal depth term: which pixel is deeper than which.
+"""Reference depths of frames: which pixel is deeper than which, and how far some are.
 
-A map is uint16: 0 where nothing is known, else 1 for the nearest of what the frame's head mask
-covers to `DEEPEST` for its deepest. Scale and shift are lost on purpose: no monocular estimate
-knows them.
+A map of the order is uint16: 0 where nothing is known, else 1 for the nearest of what the frame's
+head mask covers to `DEEPEST` for its deepest. Scale and shift are lost on purpose: no monocular
+estimate knows them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from jaxhead.networks.resample import linear_weights, resample
 from jaxhead.systems.avatar.config import AvatarConfig
 
 DEEPEST = 65535
-METRIC = ("mesh", "skin", "capture")
-"""Sources that know depths in metres."""
+_OWN = ("mesh", "skin", "capture")
 METRIC_UNIT = 1e-4
 """Metres that a metric depth's 1 stands for."""
 WEIGHTS = "depth_anything_v2_small"
@@ -50,7 +49,7 @@ def normalised(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 class DepthMaps:
-    """Maps by frame id, from where `prior.depth` says.
+    """Maps by frame id: `get` from where `prior.depth` says, `metric` from `prior.distance`.
 
     "mesh" draws the frame's tracked mesh, "skin" what of it is the face's skin, which lies where
     the mesh says (hair and collar do not); "capture" reads the capture's layer "depth"; "folder"
@@ -68,20 +67,18 @@ class DepthMaps:
         """
         self._capture, self._prior = capture, config.prior
         self._folder = pathlib.Path()
-        source = config.prior.depth
-        if config.loss.depth > 0 and source not in METRIC:
-            raise InputError(
-                f"loss.depth wants depths in metres, prior.depth={source} has none; expected "
-                f"{', '.join(METRIC[:-1])} or {METRIC[-1]}"
-            )
-        if source == "capture" and "depth" not in capture.layers():
-            raise InputError(f"{capture.path}: has no layer depth, which prior.depth=capture reads")
+        source = config.prior.depth if config.loss.depth_ordinal > 0 else ""
+        distance = config.prior.distance if config.loss.depth > 0 else ""
+        for name, wanted in (("depth", source), ("distance", distance)):
+            if wanted == "capture" and "depth" not in capture.layers():
+                reads = f"prior.{name}=capture reads"
+                raise InputError(f"{capture.path}: has no layer depth, which {reads}")
         if source == "folder":
             self._folder = _folder(capture, assets)
         if source == "depth anything":
             self._network = _network(find_weights(WEIGHTS, assets), config.prior.depth_size)
-        if source in ("mesh", "skin"):
-            self._draw = _mesh_depth(capture, source == "skin")
+        drawn = {source, distance} & {"mesh", "skin"}
+        self._draws = {name: _mesh_depth(capture, name == "skin") for name in drawn}
 
     def get(self, frame: int) -> np.ndarray:
         """The map (H, W) uint16 of a frame.
@@ -91,8 +88,8 @@ class DepthMaps:
         """
         capture, source = self._capture, self._prior.depth
         head = capture.masks(frame)[..., 1] > 127
-        if source in METRIC:
-            depth = self._own(frame)
+        if source in _OWN:
+            depth = self._own(source, frame)
             return normalised(depth, head & (depth > 0))
         if source == "folder":
             return self._from_folder(frame, head)
@@ -102,23 +99,25 @@ class DepthMaps:
 
     def metric(self, frame: int) -> np.ndarray:
         """(H, W) uint16 depth along the camera's axis in `METRIC_UNIT`, 0 where there is none or
-        nobody stands, for "skin" no head; only of `METRIC`.
+        nobody stands, for "skin" no head.
         """
-        depth = self._own(frame).astype(np.float64)
-        if self._prior.depth == "capture":
+        source = self._prior.distance
+        depth = self._own(source, frame).astype(np.float64)
+        if source == "capture":
             depth *= float(self._capture.info.get("depth_unit", 1e-3))
         coded = np.round(depth / METRIC_UNIT)
         masks = self._capture.masks(frame)
-        known = masks[..., 1] > 127 if self._prior.depth == "skin" else masks[..., 0] > 0
+        known = masks[..., 1] > 127 if source == "skin" else masks[..., 0] > 0
         known = known & (coded > 0) & (coded <= DEEPEST)
         return np.where(known, coded, 0).astype(np.uint16)
 
-    def _own(self, frame: int) -> np.ndarray:
+    def _own(self, source: str, frame: int) -> np.ndarray:
         """(H, W) depths of the mesh in metres, or of the layer in its unit; 0 for none."""
-        if self._prior.depth == "capture":
+        if source == "capture":
             return self._capture.layer("depth", frame)
         capture = self._capture
-        return np.asarray(self._draw(capture.vertices[frame], capture.head_to_camera[frame]))
+        draw = self._draws[source]
+        return np.asarray(draw(capture.vertices[frame], capture.head_to_camera[frame]))
 
     def _from_folder(self, frame: int, head: np.ndarray) -> np.ndarray:
         file = self._folder / f"{frame:06d}.png"

@@ -58,6 +58,7 @@ def test_every_number_has_a_range_around_its_default_and_every_word_a_list():
         ("field.level=4", "levels"),
         ("field.direction_encoding=fourier", "spherical harmonics, frequency"),
         ("loss.semantic=-1", "at least 0"),
+        ("prior.distance=folder", "skin, mesh, capture"),
         ("prior.depth=guess", "mesh, skin, capture, folder, depth anything"),
     ],
 )

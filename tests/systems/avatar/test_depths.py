@@ -111,12 +111,15 @@ def test_maps_span_their_range_and_forget_scale():
 
 
 def with_source(config, **prior):
-    return dataclasses.replace(config, prior=dataclasses.replace(config.prior, **prior))
+    """Both terms wanted, from these sources."""
+    loss = dataclasses.replace(config.loss, depth=0.1, depth_ordinal=0.01)
+    prior = dataclasses.replace(config.prior, **prior)
+    return dataclasses.replace(config, prior=prior, loss=loss)
 
 
 def test_the_mesh_gives_depth_out_of_the_box(small):
     frame = int(small.inputs["train"][0])
-    found = DepthMaps(small.capture, small.config).get(frame)
+    found = DepthMaps(small.capture, with_source(small.config, depth="mesh")).get(frame)
     head = small.capture.masks(frame)[..., 1] > 127
     assert found.shape == small.spec.size and np.all(found[~head] == 0)
     known = found > 0
@@ -129,7 +132,7 @@ def test_the_mesh_gives_depth_out_of_the_box(small):
 
 def test_skin_has_depth_where_the_mesh_has_and_hair_and_neck_have_none(small):
     def of(source):
-        prior = dataclasses.replace(CONFIG.prior, depth=source)
+        prior = dataclasses.replace(CONFIG.prior, distance=source)
         loss = dataclasses.replace(CONFIG.loss, depth=0.1)
         config = dataclasses.replace(CONFIG, prior=prior, loss=loss)
         return DepthMaps(small.capture, config).metric(0)
@@ -174,8 +177,10 @@ def test_a_folder_of_maps_is_read_either_way_round_and_refused_by_file(small, tm
 
 def test_what_a_capture_or_the_assets_lack_is_refused(small, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXHEAD_ASSETS", str(tmp_path))
-    with pytest.raises(InputError, match="has no layer depth"):
+    with pytest.raises(InputError, match="has no layer depth, which prior.depth"):
         DepthMaps(small.capture, with_source(small.config, depth="capture"))
+    with pytest.raises(InputError, match="has no layer depth, which prior.distance"):
+        DepthMaps(small.capture, with_source(small.config, distance="capture"))
     with pytest.raises(InputError, match="Depth Anything V2 Small .* was not found"):
         DepthMaps(small.capture, with_source(small.config, depth="depth anything"), tmp_path)
 

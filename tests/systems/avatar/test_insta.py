@@ -35,7 +35,7 @@ TINY = override(insta(), [
     "field.density_layers=2", "field.color_layers=2", "field.hidden=8",
     "surface.resolution=12", "sampling.frames=2", "sampling.head_rays=24",
     "sampling.samples=8", "sampling.segments=16", "sampling.occupancy_resolution=8",
-    "loss.region_from=2", "prior.depth=capture", "steps=4", "loop.steps_per_dispatch=1",
+    "loss.region_from=2", "prior.distance=capture", "steps=4", "loop.steps_per_dispatch=1",
     "loop.log_every=1", "loop.save_every_seconds=0",
 ])  # fmt: skip
 MOUTH = (slice(13, 16), slice(9, 15))
@@ -150,11 +150,9 @@ def test_layers_hold_the_mouth_and_depths_in_metres(captured):
     np.testing.assert_array_equal(distance, np.where(folders.disc() & ~cloth, 5010, 0))
     # By default nothing of this is read.
     assert loss_layers(capture, AvatarConfig(), None) == {}
-    mesh = override(TINY, ["prior.depth=mesh"])
+    mesh = override(TINY, ["prior.distance=mesh"])
     drawn = DepthMaps(capture, mesh).metric(0)
     assert 3500 < drawn[12, 12] < 5000
-    with pytest.raises(InputError, match="in metres, prior.depth=folder"):
-        DepthMaps(capture, override(TINY, ["prior.depth=folder"]))
 
 
 def test_a_capture_without_parsed_pictures_is_refused_before_a_run_is_made(folder, tmp_path):
@@ -205,7 +203,7 @@ def test_the_distance_is_along_the_ray():
 
 def test_the_experiment_takes_a_subject_or_a_capture(subject, captured, folder, tmp_path):
     assert experiment.is_subject(str(subject)) and not experiment.is_subject(str(captured))
-    assert experiment.settings_for(str(captured)) == ["prior.depth=capture"]
+    assert experiment.settings_for(str(captured)) == ["prior.distance=capture"]
     own = experiment.settings_for(str(folder))
     assert "torso.shown=true" in own and "loss.region=1" in own
     config = override(insta(), own)
