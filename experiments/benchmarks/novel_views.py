@@ -110,7 +110,7 @@ def _skin_masks(inputs: dict[str, np.ndarray]):
     the mesh's depth (H, W) metres."""
     head, faces = head_of(inputs), inputs["head/faces"]
     names = [head.region_names.index(name) for name in SKIN if name in head.region_names]
-    is_skin = np.isin(np.asarray(head.regions), names)[faces].all(1)
+    is_skin = np.asarray(np.isin(np.asarray(head.regions), names)[faces].all(1))
 
     @functools.partial(jax.jit, static_argnames="size")
     def draw(vertices, K, pose, size):

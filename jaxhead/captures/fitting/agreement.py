@@ -67,7 +67,7 @@ def masses(
     colour: Array, marks: Array,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Returns the weights (P,) and (M,) of squared errors that stand for `costs` here."""
-    far = 1 + (colour**2).sum(-1) / weighing.robust**2
-    weight = sight.seen * appearance.known / far / weighing.correlated
-    trusted = weighing.few * sight.trust / (1 + (marks**2).sum(-1) / problem.robust**2)
-    return weight, trusted
+    far = 1 + jnp.sum(colour**2, -1) / weighing.robust**2
+    weight = jnp.divide(sight.seen * appearance.known, far * weighing.correlated)
+    trusted = weighing.few * sight.trust
+    return weight, jnp.divide(trusted, 1 + jnp.sum(marks**2, -1) / problem.robust**2)
