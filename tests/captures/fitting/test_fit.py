@@ -92,6 +92,7 @@ def test_frames_without_landmarks_lie_between_their_neighbours():
     assert np.delete(apart, [5, 6]).max() < 0.12 and apart.max() < 0.35
 
 
+@pytest.mark.long
 def test_a_long_clip_in_blocks_agrees_with_itself():
     true = truth(2 * COUNT)
     short = dataclasses.replace(CONFIG, fitted_frames=COUNT)

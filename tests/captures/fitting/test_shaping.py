@@ -1,5 +1,7 @@
 """Steps of what frames share: the cost never rises, and the truth stays where it is."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,8 @@ from captures.fitting.clips import problem_of
 from captures.fitting.test_photometric import WINDOW, beside, clip
 
 from jaxhead.captures.fitting import photometric
-from jaxhead.captures.fitting.agreement import Sight, Weighing, costs, errors, masses
+from jaxhead.captures.fitting.agreement import Sight, Weighing, costs, masses
+from jaxhead.captures.fitting.appearance import Appearance
 from jaxhead.captures.fitting.problem import State
 from jaxhead.captures.fitting.shaping import refine_shared
 
@@ -48,16 +51,18 @@ def test_no_step_is_taken_where_none_helps(given):
     assert after <= before
 
 
-def test_masses_are_the_slope_of_the_costs(given):
-    problem, skin, window, looks, pictures, seen, state = given
-    sight = Sight(pictures[0], problem.pixels[0], problem.trust[0], state.rotation[0], seen[0])
-    shared = jnp.asarray(beside(state, 0.5))
-    off = errors(problem, skin, window, looks, sight, shared, state.frames[0])
-    colour, marks = off
+def test_masses_are_the_slope_of_the_costs():
+    rng = np.random.default_rng(0)
+    colour, marks = (jnp.float32(rng.normal(size=(7, k))) for k in (3, 2))
+    seen, known, trust = (jnp.float32(rng.uniform(size=7)) for _ in range(3))
+    nothing = jnp.zeros(0)
+    sight = Sight(nothing, nothing, trust, nothing, seen)
+    looks = Appearance(albedo=nothing, light=nothing, known=known, spread=nothing)
+    problem = SimpleNamespace(robust=jnp.float32(1.5))
 
     def along(scale):
         return costs(problem, looks, sight, WEIGHING, colour * scale, marks * scale).sum()
 
-    weight, trusted = masses(problem, looks, sight, WEIGHING, *off)
+    weight, trusted = masses(problem, looks, sight, WEIGHING, colour, marks)
     expected = 2 * ((weight[:, None] * colour**2).sum() + (trusted[:, None] * marks**2).sum())
     np.testing.assert_allclose(jax.grad(along)(1.0), expected, rtol=1e-4)

@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxhead.captures.body_size import ROWS
 from jaxhead.systems.avatar.guess import guessed_places
@@ -14,6 +15,7 @@ from jaxhead.systems.avatar.inputs import prepare
 KEYS = jax.random.key_data(jax.random.split(jax.random.key(3), 4))
 
 
+@pytest.mark.long
 def test_frames_are_drawn_apart_so_that_devices_may_share_them(small, variables):
     condition = jax.random.normal(jax.random.key(0), (4, small.spec.components))
     places = jax.jit(functools.partial(guessed_places, config=small.config))
