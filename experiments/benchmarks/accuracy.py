@@ -83,6 +83,8 @@ def _mapping_error(vertices, points, directions, frozen, *, config):
     geometry = frame_geometry(vertices, frozen, config=config)[None]
     mapped, _ = to_canonical(points, directions, nobody, geometry, frozen, config=config)
     index = nearest_triangle(build_bvh(vertices, faces), points)
+    # The points of a ray stand together.
+    directions = jnp.repeat(directions, len(points) // len(directions), axis=0)
     exact, _ = frenet.map_points(
         points, directions, index, frenet.surface(vertices, faces),
         frenet.surface(frozen["template"], faces), frozen["neighbours"],
