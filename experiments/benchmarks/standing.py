@@ -1,16 +1,17 @@
 """A capture in which nothing undoes the head's pose: the run without any mapping, pose included.
 
     python -m experiments.benchmarks.standing CAPTURE --out STANDING
-    jaxhead train avatar STANDING --out run_world \
-        --set field.mapping=none --set surface.shell=false --set surface.hull=false \
-        --set loss.unseen=0
-    python -m experiments.benchmarks.novel_views STANDING run_world
+    for MAPPING in none formula; do
+        jaxhead train avatar STANDING --out $MAPPING --set field.mapping=$MAPPING \
+            --set surface.hull=false --set loss.unseen=0 --set loss.depth=0
+        python -m experiments.benchmarks.novel_views STANDING $MAPPING
+    done
 
 Captures keep meshes in a space that moves with the skull, so that even `field.mapping=none` maps by
 the rigid pose. Published meshes carry the pose instead (CN117115331B: E and P pose them both), and
 a field without the mapping then sees points of the world. STANDING is the same clip in that form:
-all frames have the training frames' mean pose, and the meshes move. What is cut to the head's own
-space (silhouettes' hull, the shell, the guess of the far side, sway) means nothing there.
+all frames have the training frames' mean pose, and the meshes move. What needs the head's own space
+(the silhouettes' hull, the guess of the far side, sway) means nothing there: both runs go without.
 """
 
 from __future__ import annotations
@@ -20,21 +21,13 @@ import shutil
 import sys
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from experiments.benchmarks.flags import run_module
 from jaxhead.app.flags import Arguments
 from jaxhead.captures.format import Capture, CaptureWriter, load_capture
+from jaxhead.captures.pose_predictor import mean_pose
 from jaxhead.files.arrays import read_npz, write_npz
 from jaxhead.files.errors import InputError
-
-
-def mean_pose(poses: np.ndarray) -> np.ndarray:
-    """(4, 4) the mean of rigid poses (n, 4, 4)."""
-    mean = np.eye(4)
-    mean[:3, :3] = Rotation.from_matrix(poses[:, :3, :3]).mean().as_matrix()
-    mean[:3, 3] = poses[:, :3, 3].mean(0)
-    return mean
 
 
 def moves(capture: Capture) -> tuple[np.ndarray, np.ndarray]:

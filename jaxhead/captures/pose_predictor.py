@@ -62,7 +62,7 @@ def fit_pose_predictor(
     """
     ids = np.arange(len(head_to_camera))[usable]
     poses = np.asarray(head_to_camera, np.float64)
-    origin = _mean_pose(poses[ids]) if len(ids) else poses[0]
+    origin = mean_pose(poses[ids]) if len(ids) else poses[0]
     features = pose_features(poses, origin, lags)[ids]
     targets = np.asarray(targets, np.float64)[ids]
     count = features.shape[1]
@@ -132,7 +132,8 @@ def _ridge(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarra
     return np.linalg.solve(gram, features.T @ targets)
 
 
-def _mean_pose(poses: np.ndarray) -> np.ndarray:
+def mean_pose(poses: np.ndarray) -> np.ndarray:
+    """(4, 4) the mean of rigid poses (n, 4, 4)."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_matrix(poses[:, :3, :3]).mean().as_matrix()
     pose[:3, 3] = poses[:, :3, 3].mean(0)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from jaxhead.captures.batches import batches
 from jaxhead.captures.unwrap import (
     Surface,
     facing,
@@ -81,14 +82,14 @@ def refine_poses(
     start = np.asarray(poses, np.float32)
     current = start.copy()
     template = _Template()
-    for ids, levels in _batches(pictures, training):
+    for ids, levels in _pyramids(pictures, training):
         points = surface_at(surface, vertices[ids])
         values, trust = _textures(levels, points, surface.weights, K, current[ids])
         template.add(values, trust, training[ids] & _first(ids))
     before, after = np.zeros(len(start)), np.zeros(len(start))
     for number in range(rounds):
         target, template = template.mean(), _Template()
-        for ids, levels in _batches(pictures, measured):
+        for ids, levels in _pyramids(pictures, measured):
             points = surface_at(surface, vertices[ids])
             moved = _align(levels, points, surface.weights, K, current[ids], target)
             before[ids] = _error(levels[0], points, surface.weights, K, start[ids], target[0])
@@ -131,31 +132,15 @@ class _Template:
         return result
 
 
-def _batches(
+def _pyramids(
     pictures: Callable[[], Iterable[np.ndarray]], wanted: np.ndarray
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Frame ids and picture pyramids of the wanted frames, in batches of one size.
-
-    The last batch repeats its last frame, which writes the same result twice.
-    """
-    ids: list[int] = []
-    batch: list[np.ndarray] = []
-    last = int(np.flatnonzero(wanted).max(initial=-1))
-    for index, picture in enumerate(pictures()):
-        if index > last:
-            break
-        if not wanted[index]:
-            continue
-        ids.append(index)
-        batch.append(_flattened(picture))
-        if len(ids) == _BATCH or index == last:
-            ids += [ids[-1]] * (_BATCH - len(ids))
-            batch += [batch[-1]] * (_BATCH - len(batch))
-            levels = [np.stack(batch)]
-            for _ in range(LEVELS - 1):
-                levels.append(np.asarray(_halved(levels[-1])))
-            yield np.array(ids), levels
-            ids, batch = [], []
+    """Frame ids and picture pyramids of the wanted frames, in batches of one size."""
+    for ids, batch in batches(pictures, wanted, _BATCH):
+        levels = [np.stack([_flattened(picture) for picture in batch])]
+        for _ in range(LEVELS - 1):
+            levels.append(np.asarray(_halved(levels[-1])))
+        yield ids, levels
 
 
 def _first(ids: np.ndarray) -> np.ndarray:

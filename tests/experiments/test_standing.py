@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.benchmarks.standing import mean_pose, write_standing
+from experiments.benchmarks.standing import write_standing
 from jaxhead.captures.format import load_capture
+from jaxhead.captures.pose_predictor import mean_pose
 from jaxhead.captures.synthetic import load_truth, synthesize
 from jaxhead.captures.writing import project
 from jaxhead.files.errors import InputError

@@ -115,18 +115,30 @@ def fit_head(
     rotation, frames, error = _all_frames(
         part, few, shared, observed, np.asarray(ids), scale, config, guess, progress
     )
-    focal = float(np.exp(shared[0]))
     figures = {
-        "focal": focal,
-        "vertical_fov_degrees": float(np.degrees(2 * np.arctan(height / 2 / focal))),
+        **shared_figures(shared, height),
         "scouted": scouted,
         "landmark_deviation_pixels": float(scale),
         "landmark_error_pixels": float(np.sqrt((error**2).mean())),
-        "identity_size": float(np.sqrt((shared[1:] ** 2).mean())) if len(shared) > 1 else 0.0,
         "fitted_frames": len(some),
         "steps": joint.steps,
     }
-    return Fit(focal, shared[1:], rotation, frames, error, float(scale), figures)
+    return Fit(figures["focal"], shared[1:], rotation, frames, error, float(scale), figures)
+
+
+def shared_figures(shared: np.ndarray, height: float) -> dict[str, float]:
+    """What the report says of the shared numbers (1 + I,) and a picture of `height` pixels."""
+    focal = float(np.exp(shared[0]))
+    return {
+        "focal": focal,
+        "vertical_fov_degrees": float(np.degrees(2 * np.arctan(height / 2 / focal))),
+        "identity_size": root_mean_square(shared[1:]),
+    }
+
+
+def root_mean_square(numbers: np.ndarray) -> float:
+    """Of numbers (n,); 0 where there is none."""
+    return float(np.sqrt((numbers**2).mean())) if len(numbers) else 0.0
 
 
 def face_size(pixels: np.ndarray) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxhead.captures.fitting.agreement import Sight, Weighing, costs, errors, masses
 from jaxhead.captures.fitting.appearance import Appearance, fit_appearance
 from jaxhead.captures.fitting.fit import spread
-from jaxhead.captures.fitting.pictures import BATCH, batches, evened
+from jaxhead.captures.fitting.pictures import BATCH, blurred, evened
 from jaxhead.captures.fitting.problem import Problem, State
 from jaxhead.captures.fitting.shaping import refine_shared
 from jaxhead.captures.fitting.skin import Skin, Window, in_picture, look_up, placed, visible
@@ -128,7 +128,7 @@ def refine_frames(
     shown, state, found, done = np.zeros(0), None, {}, 0
     for blur in config.blurs:
         chosen = np.isin(np.arange(count), usual)
-        shown = np.concatenate([batch for _, batch in batches(pictures, chosen, blur)])
+        shown = np.concatenate([batch for _, batch in blurred(pictures, chosen, blur)])
         shown = shown[: len(usual)]
         state = State(*map(jnp.asarray, (shared, rotation[usual], frames[usual])))
         state, appearance = _shared(
@@ -142,7 +142,7 @@ def refine_frames(
         done += len(usual)
         tell(done)
         found = {name: np.zeros(count) for name in ("before", "after", "old", "new")}
-        for ids, batch in batches(pictures, np.ones(count, bool), blur):
+        for ids, batch in blurred(pictures, np.ones(count, bool), blur):
             own = _rows(problem, ids)
             turned, numbers, off = _refined(
                 own, skin, window, shared, appearance, evened(batch, config.local),

@@ -7,31 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from jaxhead.captures.batches import batches
+
 BATCH = 8
 _GREY = 0.3
 
 
-def batches(
+def blurred(
     pictures: Callable[[], Iterable[np.ndarray]], wanted: np.ndarray, blur: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers (B,) and blurred pictures (B, S, S, 3) of the wanted frames, in batches of one size.
-
-    The last batch repeats its last frame.
-    """
-    ids: list[int] = []
-    batch: list[np.ndarray] = []
-    last = int(np.flatnonzero(wanted).max(initial=-1))
-    for index, picture in enumerate(pictures()):
-        if index > last:
-            break
-        if not wanted[index]:
-            continue
-        ids.append(index)
-        batch.append(gaussian_filter(picture, (blur, blur, 0), mode="nearest"))
-        if len(ids) == BATCH or index == last:
-            short = BATCH - len(ids)
-            yield np.array(ids + ids[-1:] * short), np.stack(batch + batch[-1:] * short)
-            ids, batch = [], []
+    """Numbers (B,) and blurred pictures (B, S, S, 3) of the wanted frames, see `batches`."""
+    for ids, batch in batches(pictures, wanted, BATCH):
+        yield ids, gaussian_filter(np.stack(batch), (0, blur, blur, 0), mode="nearest")
 
 
 def evened(pictures: np.ndarray, local: float) -> np.ndarray:

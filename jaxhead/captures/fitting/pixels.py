@@ -10,7 +10,12 @@ import numpy as np
 from scipy.spatial import Delaunay  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxhead.captures.crop import Crop
-from jaxhead.captures.fitting.fit import Fit, mark_errors
+from jaxhead.captures.fitting.fit import (
+    Fit,
+    mark_errors,
+    root_mean_square,
+    shared_figures,
+)
 from jaxhead.captures.fitting.marks import Marks
 from jaxhead.captures.fitting.photometric import (
     PhotometricConfig,
@@ -75,7 +80,7 @@ def refine_fit(
     )  # fmt: skip
     state = State(jnp.asarray(found.shared), jnp.asarray(found.rotation), jnp.asarray(found.frames))
     error = mark_errors(problem, state)
-    focal, identity = float(np.exp(found.shared[0])), found.shared[1:].astype(np.float64)
+    identity = found.shared[1:].astype(np.float64)
     figures = {
         "colour_cost_before": float(found.before.mean()),
         "colour_cost_after": float(found.after.mean()),
@@ -83,19 +88,14 @@ def refine_fit(
         "landmark_error_after_pixels": float(np.sqrt((error**2).mean())),
         "landmark_cost_ratio": float(found.landmarks_after.sum() / found.landmarks_before.sum()),
         "focal_before": fit.focal,
-        "identity_moved": _size(identity - fit.identity),
+        "identity_moved": root_mean_square(identity - fit.identity),
         "colour_spread": float(found.appearance.spread),
         "refined_share": float((found.after < found.before).mean()),
         "light": np.asarray(found.appearance.light, np.float64).round(4).tolist(),
     }
-    whole = {
-        "focal": focal,
-        "vertical_fov_degrees": float(np.degrees(2 * np.arctan(clip.size[0] / 2 / focal))),
-        "identity_size": _size(identity),
-        "photometric": figures,
-    }
+    whole = {**shared_figures(found.shared, clip.size[0]), "photometric": figures}
     refined = dataclasses.replace(
-        fit, focal=focal, identity=identity, rotation=found.rotation.astype(np.float64),
+        fit, focal=whole["focal"], identity=identity, rotation=found.rotation.astype(np.float64),
         frames=found.frames.astype(np.float64), error=error, figures={**fit.figures, **whole},
     )  # fmt: skip
     return refined, found
@@ -109,7 +109,3 @@ def within_marks(marks: Marks, template: np.ndarray) -> np.ndarray:
     points = template[np.unique(np.asarray(marks.corners)), :2]
     outline = Delaunay(points)
     return near_marks(marks, template) & (outline.find_simplex(template[:, :2]) >= 0)
-
-
-def _size(identity: np.ndarray) -> float:
-    return float(np.sqrt((identity**2).mean())) if len(identity) else 0.0
