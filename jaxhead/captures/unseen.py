@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
@@ -115,7 +116,7 @@ def guess_unseen(
     core |= near & (side < 0) & (distance > DEEP)
     wall = _Wall(core.reshape(allowed.shape), box)
 
-    normals = np.asarray(vertex_normals(mesh.vertices, mesh.faces))
+    normals = np.asarray(jax.jit(vertex_normals)(mesh.vertices, mesh.faces))
     thickness = hair_thickness(frames, K, mesh, normals)
     points = mesh.vertices + thickness[:, None] * normals
     colors, seen = surface_colors(frames, K, mesh, points, normals, wall)

@@ -9,6 +9,8 @@ nearer than the head hides it: a collar goes round the neck.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,10 +111,15 @@ def mean_place(
       K: (3, 3) pixels; size: (H, W).
     """
     origins = np.asarray(head_to_camera)[:, :3, 3]
-    reference = torso_points(project_camera(origins, K)[:, None], jnp.asarray(motion), size)[:, 0]
+    reference = _on_torsos(origins, motion, K, size=size)
     larger = np.sqrt(np.abs(np.linalg.det(np.asarray(motion)[..., :2])))
     place = [*np.mean(reference, 0), np.mean(origins[:, 2] * larger)]
     return np.array(place, np.float32)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _on_torsos(origins, motion, K, *, size):
+    return torso_points(project_camera(origins, K)[:, None], motion, size)[:, 0]
 
 
 def carried_place(
