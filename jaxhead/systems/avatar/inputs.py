@@ -110,18 +110,7 @@ def prepare(
     surface_box, shape = fit_box(
         meshes, resolution=config.surface.resolution, margin=SURFACE_MARGIN
     )
-    skin = skin_vertices(np.asarray(capture.head.regions), capture.head.region_names)
-    if config.field.expression == "coefficients":
-        arrays = expression_coefficients(
-            capture.expression, 3 * len(skin), config.field.expression_dims
-        )
-    else:
-        arrays = expression_components(
-            capture.expression[train],
-            capture.vertices[train][:, skin].reshape(len(train), -1),
-            config.field.expression_dims,
-        )
-    arrays["skin_vertices"] = skin
+    arrays = expression_arrays(capture, config)
     motion = torso_parameters(capture.torso_motion, capture.size)
     arrays |= {
         "K": capture.K,
@@ -256,6 +245,22 @@ def skin_vertices(regions: Array, names: tuple[str, ...]) -> np.ndarray:
     return np.flatnonzero(np.isin(regions, [names.index(n) for n in SKIN if n in names])).astype(
         np.int32
     )
+
+
+def expression_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]:
+    """"expression_mean", "_components" and "_scale" of `expressions`, and "skin_vertices" (s,)
+    int32, whose coordinates they read after the scores."""
+    regions, names = np.asarray(capture.head.regions), capture.head.region_names
+    skin, train, dims = skin_vertices(regions, names), capture.train, config.field.expression_dims
+    if config.field.expression == "coefficients":
+        arrays = expression_coefficients(capture.expression, 3 * len(skin), dims)
+    else:
+        shapes = capture.vertices[train][:, skin].reshape(len(train), -1)
+        lids = np.isin(regions[skin], [k for k, name in enumerate(names) if name == "eyes"])
+        arrays = expression_components(
+            capture.expression[train], shapes, dims, np.repeat(lids, 3)
+        )
+    return arrays | {"skin_vertices": skin}
 
 
 def expression_condition(

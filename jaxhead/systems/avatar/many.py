@@ -18,9 +18,8 @@ from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import (
     AvatarSpec,
-    expression_components,
+    expression_arrays,
     require_mesh,
-    skin_vertices,
 )
 from jaxhead.systems.avatar.model import pose_numbers
 from jaxhead.systems.avatar.verbs import opened_recipe
@@ -150,9 +149,7 @@ def _components(capture: Capture, config: AvatarConfig) -> int:
     train = capture.train
     if len(train) == 0:
         raise InputError(f"{capture.path}: no usable training frame, expected at least one")
-    skin = skin_vertices(capture.head.regions, capture.head.region_names)
-    shapes = capture.vertices[train][:, skin].reshape(len(train), -1)
-    found = expression_components(capture.expression[train], shapes, config.field.expression_dims)
+    found = expression_arrays(capture, config)
     # Codes span as many dimensions as frames allow; a capture has more of these than are wanted.
     codes = min(config.field.semantic_dims, len(train) - 1)
     return len(found["expression_scale"]) + codes + pose_numbers(config.field)

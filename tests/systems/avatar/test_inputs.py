@@ -68,6 +68,27 @@ def test_components_are_no_more_than_the_frames_span():
     assert still["expression_components"].shape == (0, 21)
 
 
+def test_lids_that_move_little_are_told_apart_from_a_jaw_that_moves_much():
+    random = np.random.default_rng(0)
+    jaw, blink = random.normal(size=(2, 60, 1))
+    lids = np.arange(30) >= 27
+    shapes = np.where(lids, 5e-4 * blink, 1e-2 * jaw * random.uniform(0.5, 1, 30))
+    # No score names the blink, and there is more noise than it moves the skin.
+    scores = 0.1 * jaw + random.normal(size=(60, 6)) * 0.1
+    unexplained = []
+    for known in (lids, None):
+        arrays = expression_components(scores, shapes, 3, known)
+        features = np.concatenate([scores, shapes], -1) - arrays["expression_mean"]
+        condition = features @ arrays["expression_components"].T
+        _, residual, *_ = np.linalg.lstsq(condition, blink - blink.mean(), rcond=None)
+        unexplained.append(float(residual[0] / np.sum((blink - blink.mean()) ** 2)))
+    assert unexplained[0] < 0.05 and unexplained[1] > 0.5, unexplained
+    shapes[:, lids] = 1e-6 * random.normal(size=(60, 3))
+    still = expression_components(scores, shapes, 3, lids)
+    without = expression_components(scores, shapes, 3)
+    np.testing.assert_allclose(still["expression_scale"], without["expression_scale"], rtol=1e-3)
+
+
 def test_torso_conditions_are_normalised_over_the_training_frames(small):
     condition = torso_condition(small.inputs, small.capture.torso_motion, small.spec.size)
     train = condition[small.capture.train]

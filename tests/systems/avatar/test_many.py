@@ -1,5 +1,6 @@
 """Avatars of several captures at once are those of each capture alone."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import pytest
 from jaxhead.captures.synthetic import synthesize
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar import many, verbs
+from jaxhead.systems.avatar.inputs import prepare
 from jaxhead.training import checkpoints
 from jaxhead.training.configuration import override
 from jaxhead.training.loop import checkpoint_folder
@@ -116,3 +118,11 @@ def test_what_the_program_depends_on_is_found(small, folder, config, tmp_path):
         "triangles": len(small.head.faces),
     }  # fmt: skip
     assert many._fixed(small.run.path, None, config)["numbers in the condition"] == 10
+
+
+@pytest.mark.parametrize("expression", ["components", "coefficients"])
+def test_the_length_of_the_condition_is_known_before_a_run_is_made(small, expression):
+    field = dataclasses.replace(small.config.field, expression=expression, expression_dims=99)
+    config = dataclasses.replace(small.config, field=field)
+    known = many._fixed(small.folder, small.folder, config)["numbers in the condition"]
+    assert known == prepare(small.capture, config)[0].components
