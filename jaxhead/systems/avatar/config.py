@@ -26,7 +26,7 @@ class FieldConfig:
     geometry_features: int = number(15, 0, 255)  # outputs of the density net beside the density
     density_to_color: bool = False  # the color net sees the log density as well (INSTA)
     expression: str = choice("components", ("components", "coefficients"))  # or scores as they are
-    expression_dims: int = number(12, 0, 256)  # how many of them
+    expression_dims: int = number(10, 0, 256)  # how many of them
     expression_noise: float = number(0.4, 0.0, 10.0)  # in units of a component's deviation
     expression_region: str = choice("face", ("face", "lips", "everywhere"))
     pose: bool = True  # hair and neck hang on the head's pose as the face does on expressions

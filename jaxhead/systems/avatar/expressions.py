@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+LIDS = 0.3
+"""Variance of the surroundings of the eyes by themselves, all skin having 1. More of it takes from
+the lips, which follow what is left of the components."""
 STILL = 1e-4
 """Metres: lids that move less are noise, which is not to be made as large as all else."""
 
@@ -15,8 +18,8 @@ def expression_components(
 
     Scores tell what a mesh cannot (a squint, a gaze), the mesh tells how far lips and lids really
     are apart. Lids move by millimetres where a jaw moves by centimetres, and a score calls the same
-    closed lids 0.5 or 0.8 as the head turns, so they count once more by themselves. Every block
-    gets one total variance before the principal components are taken.
+    closed lids 0.5 or 0.8 as the head turns, so they count once more by themselves. Scores and skin
+    get one total variance, lids `LIDS` of it, before the principal components are taken.
 
     Args:
       scores: (n, E) in units that are alike (shares in [0, 1], or deviations).
@@ -34,7 +37,8 @@ def expression_components(
     around = np.concatenate([np.zeros(count), np.zeros(shapes.shape[1]) if lids is None else lids])
     blocks = np.stack([np.arange(len(mean)) < count, np.arange(len(mean)) >= count, around])
     least = np.array([1e-12, 1e-12, max(around.sum() * STILL**2, 1e-12)])
-    weights = np.sqrt((1 / np.maximum(blocks @ variance, least)) @ blocks)
+    shares = np.array([1.0, 1.0, LIDS]) / np.maximum(blocks @ variance, least)
+    weights = np.sqrt(shares @ blocks)
     _, deviation, directions = np.linalg.svd((features - mean) * weights, full_matrices=False)
     deviation = deviation / np.sqrt(max(1, len(scores) - 1))
     keep = min(dims, int(np.sum(deviation > 1e-3)))
