@@ -73,7 +73,7 @@ def revision(
         say(f"avatar: the head is the template now: measures sway of {len(frames.ids)} "
             f"{'held-out' if last else 'training'} frames again")  # fmt: skip
         start = time.monotonic()
-        render = renderer(variables, frozen, frames.requests.size, config)
+        render = renderer(variables, frozen, frames.requests.size, _of_templates(config))
         # Nothing comes after the last one to make up for what it misses.
         found = _measured(frames, render, config, config.motion.rounds + last, stopped)
         if found is None:
@@ -85,6 +85,12 @@ def revision(
         return {"sway": sway}
 
     return Revision(feed="rays", steps=steps, measure=measure)
+
+
+def _of_templates(config: AvatarConfig) -> AvatarConfig:
+    """The configuration of the pictures that frames are registered with: from the camera's own side
+    a training ray's samples do, and more would cost half as much again for every frame."""
+    return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, finer=1))
 
 
 def revised_inputs(
