@@ -19,13 +19,14 @@ import numpy as np
 from experiments.benchmarks.flags import run_module
 from jaxhead.app.flags import Arguments, UsageError
 from jaxhead.captures.format import Capture, load_capture
-from jaxhead.captures.writing import project
+from jaxhead.evaluation.scores import frame_scores
 from jaxhead.evaluation.sheets import to_uint8
 from jaxhead.files.atomic import write_json
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import write_image
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar import verbs
+from jaxhead.systems.avatar.data import focus_boxes
 
 _WIDTH = 160
 """Pixels of a box in the picture."""
@@ -73,18 +74,16 @@ def _around_eyes(capture: Capture) -> np.ndarray:
 
 def eye_box(capture: Capture, frame: int) -> tuple[slice, slice]:
     """Rows and columns of a frame's picture that show both eyes."""
-    around = _around_eyes(capture)
-    pixels = project(
-        np.asarray(capture.vertices[frame])[around], capture.K, capture.head_to_camera[frame]
+    one = slice(frame, frame + 1)
+    (boxes,) = focus_boxes(
+        capture.head, np.asarray(capture.vertices[one]), capture.head_to_camera[one], capture.K
     )
-    middle, width = pixels.mean(0), 1.3 * np.ptp(pixels[:, 0])
-    half = 0.5 * np.array([width, _ASPECT * width])
-    low = np.floor(middle - half).astype(int)
-    high = np.ceil(middle + half).astype(int)
-    columns, rows = (
-        slice(*np.clip((start, max(stop, start + 1)), 0, most))
-        for start, stop, most in zip(low, high, capture.size[::-1])
-    )
+    # The first two are the mouth's.
+    low, high = boxes[2:, :2].min(0), boxes[2:, 2:].max(0)
+    half = 0.6 * (high[0] - low[0]) * np.array([1.0, _ASPECT])
+    middle = 0.5 * (low + high)
+    corners = np.stack([np.floor(middle - half), np.ceil(middle + half)])
+    columns, rows = (slice(*ends) for ends in np.clip(corners, 0, capture.size[::-1]).astype(int).T)
     return rows, columns
 
 
@@ -104,11 +103,16 @@ def blinks(capture: Capture, run: str, split: str, count: int) -> list[Blink]:
     found = {}
     for frame, picture in zip(stream.frame_ids, stream.frames):
         if frame in chosen:
-            box = eye_box(capture, frame)
-            truth, render = capture.frame(frame)[box], picture["rgb"][box]
-            off = np.mean((render - truth / 255.0) ** 2)
-            psnr = float(-10 * np.log10(max(off, 1e-10)))
-            found[frame] = Blink(frame, float(known[frame]), psnr, truth, to_uint8(render))
+            box, truth = eye_box(capture, frame), capture.frame(frame)
+            inside = np.zeros(truth.shape[:2], bool)
+            inside[box] = True
+            scores = frame_scores(picture["rgb"], truth, inside, inside)
+            found[frame] = Blink(
+                frame, float(known[frame]), scores["person"]["psnr"], truth[box],
+                to_uint8(picture["rgb"][box]),
+            )
+        if len(found) == len(chosen):
+            break
     return [found[frame] for frame in chosen]
 
 

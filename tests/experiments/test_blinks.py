@@ -55,7 +55,7 @@ def test_boxes_hold_both_eyes_and_little_else(capture):
     assert height * width < 0.3 * head.sum()
 
 
-def test_the_picture_has_two_lines_per_split(capture, monkeypatch, tmp_path):
+def test_the_picture_has_two_lines_per_split(capture, monkeypatch):
     monkeypatch.setattr(verbs, "render_stream", drawing_the_truth(capture))
     rows = [blinks.blinks(capture, "run", split, count) for split, count in
             (("train", 3), ("test", 2))]
