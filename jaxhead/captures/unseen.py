@@ -39,10 +39,12 @@ _ROUNDS = 400
 
 
 class Frame(NamedTuple):
-    """One training frame: picture (H, W, 3) uint8, head's mask (H, W) bool, pose (4, 4)."""
+    """One training frame: picture (H, W, 3) uint8, pose (4, 4), the head's mask (H, W) bool, and
+    where the mask is sure, so that nothing behind the head tinges the picture."""
 
     picture: np.ndarray
     head: np.ndarray
+    sure: np.ndarray
     head_to_camera: np.ndarray
 
 
@@ -198,8 +200,8 @@ def surface_colors(
         camera = _camera(frame.head_to_camera)
         view = camera - points
         facing = np.sum(view * normals, -1) / np.linalg.norm(view, axis=-1)
-        head, in_picture = _sampled(frame.head, K, frame.head_to_camera, points)
-        usable = (facing > FACING) & head & in_picture & ~wall.hides(points, camera)
+        sure, in_picture = _sampled(frame.sure, K, frame.head_to_camera, points)
+        usable = (facing > FACING) & sure & in_picture & ~wall.hides(points, camera)
         color, _ = _sampled(frame.picture, K, frame.head_to_camera, points)
         share = np.where(usable, facing, 0.0)
         total += share[:, None] * color / 255

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from jaxhead.captures.unseen import (
@@ -41,7 +42,7 @@ def frame(degrees, hair=HAIR):
     near = along - np.sqrt(np.maximum((RADIUS + hair) ** 2 - off, 0))
     own = (near[..., None] * rays - middle) @ pose(degrees)[:3, :3]
     picture = np.where((own[..., :1] < 0), np.uint8(RED), np.uint8(BLUE))
-    return Frame(np.where(head[..., None], picture, np.uint8(128)), head, pose(degrees))
+    return Frame(np.where(head[..., None], picture, np.uint8(128)), head, head, pose(degrees))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,20 @@ def test_the_far_side_has_the_colours_of_the_near_one(guess):
         far = guess.colors[side & (guess.points[:, 2] > 0.03)].mean(0)
         other = np.array(BLUE if true is RED else RED) / 255
         assert np.linalg.norm(far - np.array(true) / 255) < 0.5 * np.linalg.norm(far - other)
+
+
+def test_what_stands_behind_the_edge_tinges_no_guess(mesh):
+    tinged = []
+    for degrees in (-15, 0, 15):
+        plain = frame(degrees)
+        sure = ndimage.binary_erosion(plain.head, iterations=4)
+        green = np.where(sure[..., None], plain.picture, np.uint8([0, 255, 0]))
+        tinged.append(plain._replace(picture=green, sure=sure))
+    found = guess_unseen(tinged, K, BOX, mesh, np.ones((40, 40, 40), bool))
+    assert found.colors[:, 1].max() < 60 / 255
+    as_sure = [f._replace(sure=f.head) for f in tinged]
+    found = guess_unseen(as_sure, K, BOX, mesh, np.ones((40, 40, 40), bool))
+    assert found.colors[:, 1].max() > 120 / 255
 
 
 def test_the_side_that_turns_away_from_the_light_is_darker(mesh):

@@ -28,6 +28,9 @@ _BOXY = 2.5
 _ROUND, _FIRM = 1.2, 0.37
 """Radians around the body's axis from its front that the own camera sees well; radians of turn
 from which on nothing else is shown."""
+_INSET = 0.006
+"""Metres that such a place lies within the ends of the body's rows, where the own camera's picture
+begins to show what is behind: the sides of a collar would be as transparent."""
 _EDGE = 0.01
 """Metres of distance within which the body goes from behind the head to before it."""
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -85,9 +88,10 @@ def _in_half_axes(points, body):
     return points[:, 0] / wide, points[:, 2] / deep, jnp.stack([wide, deep], -1)
 
 
-def _seen_from_the_front(points, axis, body, limit):
+def _seen_from_the_front(points, axis, body, limit, inset):
     """(n, 3) points of the body; those farther from its front than `limit` radians, which the own
-    camera hardly sees or does not see at all, are moved round the axis to that angle."""
+    camera hardly sees or does not see at all, are moved round the axis to that angle, and to
+    `inset` metres within the ends of their row."""
     across, ahead, half = _in_half_axes(points - axis, body)
 
     def powered(x, exponent):
@@ -97,7 +101,9 @@ def _seen_from_the_front(points, axis, body, limit):
     angle = jnp.clip(angle, -limit, limit)
     round_it = jnp.stack([jnp.sin(angle), -jnp.cos(angle)], -1)
     moved = powered(round_it, 2 / _BOXY) * half
-    return jnp.stack([axis[0] + moved[:, 0], points[:, 1], axis[2] + moved[:, 1]], -1)
+    end = half[:, 0] - inset
+    aside = jnp.clip(moved[:, 0], -end, end)
+    return jnp.stack([axis[0] + aside, points[:, 1], axis[2] + moved[:, 1]], -1)
 
 
 def mean_place(
@@ -172,7 +178,9 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
     angle = jnp.arctan2(jnp.hypot(turn[0, 2], turn[1, 2]), turn[2, 2])
     firm = jnp.minimum(angle / _FIRM, 1.0)
     limit = 0.5 * jnp.pi - firm * (0.5 * jnp.pi - _ROUND)
-    points = _seen_from_the_front(origin + distance[:, None] * direction, axis, body, limit)
+    points = _seen_from_the_front(
+        origin + distance[:, None] * direction, axis, body, limit, firm * _INSET
+    )
     depth = jnp.maximum(points[:, 2:], 1e-6)
     hit &= distance > 0
     away = jnp.where(hit, distance * speed + (1 - firm) * _REACH, jnp.inf)

@@ -37,6 +37,8 @@ from jaxhead.training.configuration import required
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
+SURE = 244
+"""Of a mask's 255: above it nothing but the head shows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,10 +215,12 @@ def _unseen(
         nowhere = np.zeros((0, 3), np.float32)
         return Unseen(allowed, nowhere, nowhere, nowhere, np.zeros(0, bool))
     chosen = capture.train[far_apart(capture.head_to_camera[capture.train])]
-    frames = [
-        Frame(capture.frame(int(i)), capture.masks(int(i))[..., 1] > 127, capture.head_to_camera[i])
-        for i in chosen
-    ]
+    frames = []
+    for i in chosen:
+        mask = capture.masks(int(i))[..., 1]
+        frames.append(
+            Frame(capture.frame(int(i)), mask > 127, mask > SURE, capture.head_to_camera[i])
+        )
     head = capture.head
     mesh = Mesh(
         np.asarray(head.template), np.asarray(head.faces), np.asarray(head.regions),

@@ -109,9 +109,10 @@ def loss(
     pixels = jnp.floor(batch["pixels"]).astype(jnp.int32)
     plate = frozen["background"][pixels[..., 1], pixels[..., 0]].astype(jnp.float32) / 255
     person = masks[..., :1]
-    # Where a mask says neither yes nor no (flying hair, soft edges) only the colour judges.
-    sure = jnp.abs(masks[..., :3] - 0.5) > 0.5 - UNSURE
-    used = (batch["random_used"] & sure[..., 0])[..., None]
+    # Where the mask says neither yes nor no the picture is a mixture: another colour behind it
+    # would ask for more than the mask knows.
+    sure = jnp.abs(person[..., 0] - 0.5) > 0.5 - UNSURE
+    used = (batch["random_used"] & sure)[..., None]
     batch["back"] = jnp.where(used, batch["random"], plate)
     target = jnp.where(
         used, person * batch["rgb"] + (1 - person) * batch["random"], batch["rgb"]
@@ -126,8 +127,9 @@ def loss(
         counts = batch["region"] & (step >= config.loss.region_from)
         far = far * jnp.where(counts, config.loss.region, 1.0)
     color = jnp.mean(far[..., None] * huber(out["rgb"], target, delta=config.loss.delta))
-    head = jnp.mean(sure[:, :heads, 1] * jnp.abs(out["head"] - masks[:, :heads, 1]))
-    cover = jnp.mean(heard * sure[..., 0] * jnp.abs(out["person"] - masks[..., 0]))
+    # Half opaque where the mask is half: else hair's edge learns the colour of what is behind it.
+    head = jnp.mean(jnp.abs(out["head"] - masks[:, :heads, 1]))
+    cover = jnp.mean(heard * jnp.abs(out["person"] - masks[..., 0]))
     weights = config.loss
     total = weights.color * color / weights.delta + weights.opacity * (head + cover)
     # Behind the head nobody sees the torso: without a price it explains the hair's edge.

@@ -112,6 +112,19 @@ def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
     assert farthest[0] < farthest[1] - 1
 
 
+def test_the_sides_are_looked_up_within_the_ends_of_the_own_cameras_row():
+    move = turned_about_the_head(45)
+    points = [on_the_body(b, a) for b in (0.12, 0.17) for a in (-1.3, -1.5, -1.7)]
+    pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
+    own, hit, _ = own_pixels(pixels, move)
+    own = np.asarray(own)[np.asarray(hit)]
+    assert len(own) >= 4
+    for pixel, point in zip(own, np.array(points)[np.asarray(hit)]):
+        wide = np.interp(point[1] - HEAD[1], body_size.ROWS, body_size.COMMON)
+        end = seen(HEAD + np.array([-wide, point[1] - HEAD[1], body_size.BEHIND]))
+        assert pixel[0] > end[0] + 0.8 * body._INSET * K[0, 0]
+
+
 def _round(below, angle):
     """(3,) where `body` moves points of a greater angle to."""
     half = np.interp(below, body_size.ROWS, body_size.COMMON), np.interp(

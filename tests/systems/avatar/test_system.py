@@ -87,6 +87,22 @@ def test_the_torso_costs_where_its_mask_says_there_is_none(small, variables, bat
     np.testing.assert_allclose(idle(0.5), 0.5 * idle(0.0), rtol=1e-5)
 
 
+def test_half_a_mask_asks_for_half_an_opacity(small, variables, batch):
+    update, key = small.stage().system.updates[0], jax.random.key(0)
+
+    @jax.jit
+    def term(variables, batch, mask):
+        rays = batch["rays"]
+        masks = rays["masks"].at[..., 1].set(mask)
+        made = {"rays": rays | {"masks": masks}}
+        _, (terms, _) = update.loss(variables, None, made, key, jnp.int32(0))
+        return terms["head_mask"]
+
+    none, half, whole = (float(term(variables, batch, mask)) for mask in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(none + whole, 1.0, rtol=1e-5)
+    assert abs(0.5 - none) - 1e-6 <= half <= 0.5
+
+
 def test_under_the_head_the_torso_alone_is_asked_for_the_picture(small, variables, batch):
     update, key = small.stage().system.updates[0], jax.random.key(0)
 
