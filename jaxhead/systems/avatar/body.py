@@ -28,6 +28,8 @@ _BOXY = 2.5
 _ROUND, _FIRM = 1.2, 0.37
 """Radians around the body's axis from its front that the own camera sees well; radians of turn
 from which on nothing else is shown."""
+_NONE = 1e-4
+"""Radians of turn that are rounding."""
 _INSET = 0.006
 """Metres that such a place lies within the ends of the body's rows, where the own camera's picture
 begins to show what is behind: the sides of a collar would be as transparent."""
@@ -67,6 +69,14 @@ def own_pixels(
         return pixels, jnp.ones((len(pixels),), bool), jnp.full((len(pixels),), jnp.inf)
 
     return jax.lax.cond(still, same, turned)
+
+
+def turned_away(camera_from_own: jax.Array) -> jax.Array:
+    """() how much a camera, of `own_pixels`, sees from aside: 0 as the own one, 1 from `_FIRM`
+    radians on. By degrees, since the picture should not jump as a camera begins to turn."""
+    turn = camera_from_own[:3, :3]
+    angle = jnp.arctan2(jnp.hypot(turn[0, 2], turn[1, 2]), turn[2, 2])
+    return jnp.clip((angle - _NONE) / _FIRM, 0.0, 1.0)
 
 
 def before_head(head: Rendered, distance: jax.Array) -> jax.Array:
@@ -174,9 +184,7 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
         return jnp.where(inside, near, half), jnp.where(inside, half, far)
 
     _, distance = jax.lax.fori_loop(0, _HALVINGS, halve, (far - step, far))
-    # By degrees, since the picture should not jump as a camera begins to turn.
-    angle = jnp.arctan2(jnp.hypot(turn[0, 2], turn[1, 2]), turn[2, 2])
-    firm = jnp.minimum(angle / _FIRM, 1.0)
+    firm = turned_away(camera_from_own)
     limit = 0.5 * jnp.pi - firm * (0.5 * jnp.pi - _ROUND)
     points = _seen_from_the_front(
         origin + distance[:, None] * direction, axis, body, limit, firm * _INSET

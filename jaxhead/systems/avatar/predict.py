@@ -13,7 +13,7 @@ from jaxhead.rendering.integrate import Rendered, closed
 from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
-from jaxhead.systems.avatar.body import before_head, own_pixels
+from jaxhead.systems.avatar.body import before_head, own_pixels, turned_away
 from jaxhead.systems.avatar.config import AvatarConfig, of_pictures
 from jaxhead.systems.avatar.rays import (
     Frames,
@@ -22,6 +22,9 @@ from jaxhead.systems.avatar.rays import (
     ray_sway,
     render_head,
 )
+
+_EDGE = 1 / 128
+"""How far, in sizes of the picture's longest side, a torso's edge is mixed with what is behind."""
 
 
 def predict(
@@ -57,17 +60,38 @@ def predict(
         pixels, request["K"], request["camera_from_own"], request["torso_motion"],
         body=frozen["body"], place=frozen["body_place"], size=size,
     )
-    reference = torso_points(own, request["torso_motion"], size)
-    torso, torso_alpha = torso_in_chunks(
-        lambda points: model.torso_layer(
-            params, points,
-            jnp.broadcast_to(request["torso_condition"], (len(points), 6)), config=config.torso,
-        ),
-        reference,
-    )
+    torso, torso_alpha = _torso_picture(params, request, own, size, config)
     return layered_picture(
         head, torso, torso_alpha * on_body, directions, request, before_head(head, distance)
     )
+
+
+def _torso_picture(params, request, own, size, config):
+    """Colours (n, 3) and opacities (n,) of the torso where the own camera has the pixels (n, 2).
+
+    Its upper edge is half transparent in the own camera's picture, where the neck goes on behind
+    it. A camera that turned sees that edge before other things: there it is opaque up to the edge.
+    """
+
+    def layer(pixels):
+        return torso_in_chunks(
+            lambda points: model.torso_layer(
+                params, points,
+                jnp.broadcast_to(request["torso_condition"], (len(points), 6)),
+                config=config.torso,
+            ),
+            torso_points(pixels, request["torso_motion"], size),
+        )
+
+    turned = turned_away(request["camera_from_own"])
+    colors, alpha = layer(own)
+
+    def up_to_the_edge():
+        below, opaque = layer(own + jnp.array([0.0, _EDGE * max(size)]) * turned)
+        risen = (alpha < 0.5) & (opaque > alpha)
+        return jnp.where(risen[:, None], below, colors), jnp.where(risen, opaque, alpha)
+
+    return jax.lax.cond(turned > 0, up_to_the_edge, lambda: (colors, alpha))
 
 
 def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:

@@ -112,6 +112,13 @@ def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
     assert farthest[0] < farthest[1] - 1
 
 
+def test_a_camera_turns_away_by_degrees():
+    same = turned_about_the_head(20) @ np.linalg.inv(turned_about_the_head(20))
+    assert float(body.turned_away(same.astype(np.float32))) == 0
+    found = [float(jax.jit(body.turned_away)(turned_about_the_head(d))) for d in (0, 5, -15, 45)]
+    assert found[0] == 0 and 0.2 < found[1] < 0.3 < found[2] < found[3] == 1
+
+
 def test_the_sides_are_looked_up_within_the_ends_of_the_own_cameras_row():
     move = turned_about_the_head(45)
     points = [on_the_body(b, a) for b in (0.12, 0.17) for a in (-1.3, -1.5, -1.7)]

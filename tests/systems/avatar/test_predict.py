@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering.integrate import closed
 from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.rendering.torso import layered, torso_points
-from jaxhead.systems.avatar import model, verbs
+from jaxhead.systems.avatar import model, predict, verbs
 from jaxhead.systems.avatar.config import of_pictures
 from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, ray_sway, render_head
 from jaxhead.systems.avatar.requests import make_requests
@@ -117,3 +118,31 @@ def test_the_camera_carries_the_picture_along(asked, render):
     still = render(asked, index)
     moved = render(dataclasses.replace(asked, K=K), index)
     np.testing.assert_allclose(moved["depth"][:, 2:], still["depth"][:, :-2], atol=2e-3)
+
+
+def test_seen_from_aside_a_torso_is_opaque_up_to_its_edge(monkeypatch, small):
+    """A torso below the middle of the picture, whose edge is half opaque over a pixel or so."""
+    size = (128, 128)
+
+    def layer(params, points, condition, *, config):
+        alpha = jnp.clip(128 * points[:, 1] - 64.0, 0.0, 1.0)
+        return jnp.broadcast_to(alpha[:, None], (len(points), 3)), alpha
+
+    monkeypatch.setattr(model, "torso_layer", layer)
+    own = jnp.stack([jnp.full(5, 20.0), jnp.array([62.5, 63.5, 64.3, 64.8, 66.0])], -1)
+
+    def alpha(degrees):
+        turn = np.eye(4, dtype=np.float32)
+        turn[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+        request = {
+            "torso_motion": jnp.eye(2, 3), "torso_condition": jnp.zeros(6),
+            "camera_from_own": turn,
+        }
+        colors, found = predict._torso_picture({}, request, own, size, small.config)
+        # Colours are those of the place whose opacity it is.
+        np.testing.assert_array_equal(colors[:, 0], found)
+        return np.asarray(found)
+
+    np.testing.assert_allclose(alpha(0), [0, 0, 0.3, 0.8, 1], atol=1e-4)
+    np.testing.assert_allclose(alpha(40), [0, 0.5, 1, 0.8, 1], atol=1e-4)
+    np.testing.assert_allclose(alpha(6)[:3], [0, 0, 0.3 + np.radians(6) / 0.37], atol=2e-3)
