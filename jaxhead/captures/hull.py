@@ -21,6 +21,8 @@ EXTREMES = 6
 SKIN = ("face", "lips", "eyes")
 MOVED = {"face": (*SKIN, "mouth", "teeth"), "lips": ("lips", "mouth", "teeth")}
 """Regions whose looks follow the expression, by `field.expression_region`."""
+UNSURE = 0.04
+"""Masks within this of 0 or 1 are trusted."""
 _FADE = (0.02, 0.05)
 _RIM = 0.04
 """Share of the longest side by which a torso goes on under its head."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.captures.hull import UNSURE
 from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
@@ -27,8 +28,6 @@ from jaxhead.training.optimizers import OptimizerConfig, adam, grouped
 from jaxhead.training.system import Feed, Stage, System, Update, Variables
 
 PLAYER = "adnerf"
-UNSURE = 0.04
-"""Masks within this of 0 or 1 are trusted."""
 
 
 def init(

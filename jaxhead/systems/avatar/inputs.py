@@ -15,6 +15,7 @@ from jaxhead.captures.format import Capture
 from jaxhead.captures.hull import (
     MOST_FRAMES,
     SKIN,
+    UNSURE,
     occupancy_prior,
     posed_shell,
     reach_grid,
@@ -37,8 +38,6 @@ from jaxhead.training.configuration import required
 
 SURFACE_MARGIN = 0.015
 """Metres around the meshes in which displacements are tabulated."""
-SURE = 244
-"""Of a mask's 255: above it nothing but the head shows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,7 +218,10 @@ def _unseen(
     for i in chosen:
         mask = capture.masks(int(i))[..., 1]
         frames.append(
-            Frame(capture.frame(int(i)), mask > 127, mask > SURE, capture.head_to_camera[i])
+            Frame(
+                capture.frame(int(i)), mask > 127, mask > 255 * (1 - UNSURE),
+                capture.head_to_camera[i],
+            )
         )
     head = capture.head
     mesh = Mesh(

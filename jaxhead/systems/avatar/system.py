@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhead.captures.hull import UNSURE
 from jaxhead.geometry import draws
 from jaxhead.geometry.fusion import materialised
 from jaxhead.geometry.volume import lookup
@@ -38,8 +39,6 @@ PLAYER = "avatar"
 TORSO_CONDITION = 6
 GUESS_EVERY = 4
 """Steps between looks at the guess: a second gradient of the tables costs a fifth of a step."""
-UNSURE = 0.04
-"""Masks within this of 0 or 1 are trusted."""
 
 
 def init(
