@@ -12,7 +12,7 @@ from jaxhead.captures.synthetic_scene import Scene, light_vertices, pose_scene
 from jaxhead.geometry.cameras import project_camera
 from jaxhead.geometry.rasterise import interpolate, rasterise
 
-SUPERSAMPLE = 2
+SUPERSAMPLE = 4
 _HIGHEST = jax.lax.Precision.HIGHEST
 _ONE_SURFACE = 0.01
 """Metres: depths in a pixel that differ by less are of one surface."""
@@ -67,10 +67,7 @@ def draw(
     face, weights, depth = rasterise(pixels, seen[:, 2], scene.faces, fine, cull="back")
     attributes = jnp.concatenate([light, gleam, scene.uv], -1)
     values = interpolate(attributes, scene.faces, face, weights)
-    texel = jnp.round(values[..., 6:]).astype(jnp.int32)
-    rows, columns = scene.texture.shape[:2]
-    texel = jnp.clip(texel, 0, jnp.array([columns - 1, rows - 1]))
-    colour = scene.texture[texel[..., 1], texel[..., 0]] * values[..., :3] + values[..., 3:6]
+    colour = _texel(scene.texture, values[..., 6:]) * values[..., :3] + values[..., 3:6]
     torso = scene.torso_faces[jnp.maximum(face, 0)]
     covered = face >= 0
     masks = jnp.stack([covered, covered & ~torso, covered & torso], -1).astype(jnp.float32)
@@ -117,6 +114,18 @@ def paint_background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndar
     picture = picture + 0.02 * speckle[..., None]
     blurred = ndimage.gaussian_filter(picture, (height / 220, width / 220, 0))
     return (np.clip(blurred, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _texel(texture: jax.Array, at: jax.Array) -> jax.Array:
+    """Returns (..., 3) of a texture (R, C, 3) between its texels, at (..., 2) columns and rows."""
+    rows, columns = texture.shape[:2]
+    at = jnp.clip(at, 0, jnp.array([columns - 1, rows - 1], at.dtype))
+    first = jnp.minimum(at.astype(jnp.int32), jnp.array([columns - 2, rows - 2]))
+    across, down = jnp.moveaxis(at - first, -1, 0)[..., None]
+    column, row = first[..., 0], first[..., 1]
+    upper = (1 - across) * texture[row, column] + across * texture[row, column + 1]
+    lower = (1 - across) * texture[row + 1, column] + across * texture[row + 1, column + 1]
+    return (1 - down) * upper + down * lower
 
 
 def _pool(values: jax.Array) -> jax.Array:
