@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxhead.captures.fitting.appearance import Appearance, shade
+from jaxhead.captures.fitting.appearance import Appearance, detail, shade
 from jaxhead.captures.fitting.problem import Problem
 from jaxhead.captures.fitting.residuals import projected
 from jaxhead.captures.fitting.skin import Skin, Window, in_picture, look_up, placed
@@ -41,10 +41,11 @@ def errors(
     problem: Problem, skin: Skin, window: Window, appearance: Appearance, sight: Sight,
     shared: Array, frame: Array,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """Returns colours (P, 3) and marks (M, 2) off, in deviations. Differentiable."""
+    """Returns colours' detail (P, 3) and marks (M, 2) off, in deviations. Differentiable."""
     points, normals = placed(skin, shared, sight.rotation, frame)
     colour = look_up(sight.picture, in_picture(window, shared, points))
     colour = colour - appearance.albedo * shade(appearance.light, normals)
+    colour = detail(colour, skin.near, sight.seen * appearance.known)
     marks = projected(problem.body, problem.marks, shared, sight.rotation, frame) - sight.pixels
     return colour / appearance.spread, marks / problem.scale
 

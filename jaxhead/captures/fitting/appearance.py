@@ -29,7 +29,8 @@ class Appearance:
       albedo: (P, 3) in units in which the mean shade is one.
       light: (9, 3) weights of the harmonics in camera axes.
       known: (P,) in [0, 1], how well the point was seen.
-      spread: () robust deviation of what is seen from this, colours in [0, 1].
+      spread: () robust deviation of what is seen from this, colours in [0, 1]; of their `detail`
+        where surroundings were given.
     """
 
     albedo: Array
@@ -43,12 +44,29 @@ def shade(light: Array, normals: Array) -> jax.Array:
     return jnp.matmul(sh(normals, degree=3), light, precision=_HIGHEST)
 
 
-def fit_appearance(colours: Array, normals: Array, weights: Array) -> Appearance:
+def detail(values: Array, near: Array, weights: Array) -> jax.Array:
+    """Returns values (P, C) less their weighted mean in each point's surroundings.
+
+    Args:
+      near: (P, P) of `skin.Skin`; with (P, 0) values are returned as they are.
+      weights: (P,) not negative.
+    """
+    if not near.shape[1]:
+        return jnp.asarray(values)
+    share = near * weights
+    total = jnp.matmul(share, values, precision=_HIGHEST)
+    return jnp.asarray(values) - total / jnp.maximum(share.sum(1, keepdims=True), 1e-6)
+
+
+def fit_appearance(
+    colours: Array, normals: Array, weights: Array, near: Array | None = None
+) -> Appearance:
     """Returns the appearance that explains what frames show, by alternating robust least squares.
 
     Args:
       colours: (T, P, 3) in [0, 1]; normals: (T, P, 3) unit, camera axes.
       weights: (T, P) how well each point is seen, 0 where it is not.
+      near: (P, P) of `skin.Skin`, where the spread shall be that of `detail`.
     """
     basis = sh(normals, degree=3)
     flat = jnp.array([1 / 0.28209479177387814, *([0.0] * (TERMS - 1))], colours.dtype)
@@ -78,7 +96,14 @@ def fit_appearance(colours: Array, normals: Array, weights: Array) -> Appearance
         return light, (albedo * mean, spread)
 
     light, (albedos, spreads) = jax.lax.scan(improve, light, None, length=_ROUNDS)
-    return Appearance(albedos[-1], light, known, spreads[-1])
+    found = Appearance(albedos[-1], light, known, spreads[-1])
+    if near is None or not near.shape[1]:
+        return found
+    error = colours - found.albedo * shade(light, normals)
+    error = jax.vmap(detail, in_axes=(0, None, 0))(error, near, weights * known)
+    return found.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        spread=robust_spread(error, weights)
+    )
 
 
 def robust_spread(error: Array, weights: Array) -> jax.Array:

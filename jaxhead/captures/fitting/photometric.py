@@ -20,7 +20,7 @@ import numpy as np
 from jaxhead.captures.fitting.agreement import Sight, Weighing, costs, errors, masses
 from jaxhead.captures.fitting.appearance import Appearance, fit_appearance
 from jaxhead.captures.fitting.fit import spread
-from jaxhead.captures.fitting.pictures import BATCH, blurred, evened
+from jaxhead.captures.fitting.pictures import BATCH, blurred
 from jaxhead.captures.fitting.problem import Problem, State
 from jaxhead.captures.fitting.shaping import refine_shared
 from jaxhead.captures.fitting.skin import Skin, Window, in_picture, look_up, placed, visible
@@ -39,9 +39,9 @@ class PhotometricConfig:
       size: side in pixels of the pictures.
       blurs: deviation of the blur in pixels, one round per entry.
       steps: Levenberg-Marquardt steps of a frame per round.
-      local: pixels, deviation of the blur that is taken away from pictures, so that detail decides
-        and not shading, which nine harmonics do not explain well enough: with all of it yaw came
-        out a quarter too large. 0 takes nothing away.
+      local: metres on the skin, deviation of the surroundings whose mean error does not count, so
+        that detail decides and not shading, which nine harmonics do not explain well enough: with
+        all of it yaw came out a quarter too large. 0 takes nothing away.
       turns: how often per round identity and focal length are refined, each time under a new
         albedo; 0 leaves them alone.
       shared_steps: steps of it each time.
@@ -54,7 +54,7 @@ class PhotometricConfig:
 
     size: int = 256
     blurs: tuple[float, ...] = (2.0, 1.0)
-    local: float = 6.0
+    local: float = 0.008
     steps: int = 5
     turns: int = 3
     shared_steps: int = 3
@@ -132,8 +132,7 @@ def refine_frames(
         shown = shown[: len(usual)]
         state = State(*map(jnp.asarray, (shared, rotation[usual], frames[usual])))
         state, appearance = _shared(
-            _rows(problem, usual), skin, window, evened(shown, config.local), state, weighing,
-            config,
+            _rows(problem, usual), skin, window, shown, state, weighing, config,
         )  # fmt: skip
         # A longer focal length sees the same from farther away.
         frames[:, 5] += float(state.shared[0]) - shared[0]
@@ -145,9 +144,8 @@ def refine_frames(
         for ids, batch in blurred(pictures, np.ones(count, bool), blur):
             own = _rows(problem, ids)
             turned, numbers, off = _refined(
-                own, skin, window, shared, appearance, evened(batch, config.local),
-                rotation[ids], frames[ids], weighing, jnp.float32(config.allowance),
-                steps=config.steps,
+                own, skin, window, shared, appearance, batch, rotation[ids], frames[ids],
+                weighing, jnp.float32(config.allowance), steps=config.steps,
             )  # fmt: skip
             rotation[ids], frames[ids] = np.asarray(turned), np.asarray(numbers)
             for name, cost in zip(found, off):
@@ -155,10 +153,8 @@ def refine_frames(
             done += len(ids)
             tell(done)
         first = first or {"before": found["before"], "old": found["old"]}
-    state = State(*map(jnp.asarray, (shared, rotation[usual], frames[usual])))
-    looks, _ = _looks(skin, window, shown, state)
     return Refinement(
-        shared, rotation, frames, looks, found["before"], found["after"], first["old"],
+        shared, rotation, frames, appearance, found["before"], found["after"], first["old"],
         found["new"],
     )  # fmt: skip
 
@@ -183,7 +179,7 @@ def _looks(skin, window, pictures, state):
         for k in range(0, len(pictures), BATCH)
     ]  # fmt: skip
     colours, normals, seen = (jnp.concatenate([part[k] for part in parts]) for k in range(3))
-    return _appearance(colours, normals, seen), seen
+    return _appearance(colours, normals, seen, skin.near), seen
 
 
 def _rows(problem: Problem, ids: np.ndarray) -> Problem:

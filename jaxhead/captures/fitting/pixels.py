@@ -66,7 +66,7 @@ def refine_fit(
     template = np.asarray(baked(body, fit.identity).template)
     surface = surface_points(template, faces, within_marks(fittable.marks, template).astype(float))
     surface = Surface(*(part[::_STRIDE] for part in dataclasses.astuple(surface)))
-    skin, marks = skin_of(body, fittable.marks, surface, faces)
+    skin, marks = skin_of(body, fittable.marks, surface, faces, config.local)
     centre = np.array(clip.size[::-1], np.float64) / 2
     centred = np.asarray(clip.pixels[ids])[:, fittable.marks.observed] - centre
     problem = make_problem(

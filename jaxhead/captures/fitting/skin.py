@@ -26,12 +26,14 @@ class Skin:
 
     Attributes:
       body: the vertices that carry them and the marks; corners: (P, 3) int32; barycentric: (P, 3).
+      near: (P, P), how much of a point's surroundings another one is; none at all with (P, 0).
       whole: all vertices; faces: (F, 3), what may hide a point.
     """
 
     body: Body
     corners: Array
     barycentric: Array
+    near: Array
     whole: Body
     faces: Array
 
@@ -48,19 +50,29 @@ class Window:
     shift: Array
 
 
-def skin_of(body: Body, marks: Marks, surface: Surface, faces: np.ndarray) -> tuple[Skin, Marks]:
+def skin_of(
+    body: Body, marks: Marks, surface: Surface, faces: np.ndarray, local: float = 0.0
+) -> tuple[Skin, Marks]:
     """Returns the points of a surface on a body, and its marks on the same vertices.
 
     Args:
       body: all vertices; marks: on them.
       surface: the points; faces: (F, 3) of the mesh.
+      local: metres, deviation of a point's surroundings on the mean head; 0 for none.
     """
+    points = np.einsum(
+        "pc,pck->pk", surface.barycentric, np.asarray(body.template)[surface.corners]
+    )
+    near = np.zeros((len(points), 0), np.float32)
+    if local > 0:
+        apart = ((points[:, None] - points) ** 2).sum(-1)
+        near = np.exp(-0.5 * apart / local**2).astype(np.float32)
     all_corners = [np.asarray(marks.corners).reshape(-1), surface.corners.reshape(-1)]
     vertices, places = np.unique(np.concatenate(all_corners), return_inverse=True)
     split = all_corners[0].size
     own = places[:split].reshape(np.shape(marks.corners)).astype(np.int32)
     corners = places[split:].reshape(-1, 3).astype(np.int32)
-    skin = Skin(part_of(body, vertices), corners, surface.barycentric, body, faces)
+    skin = Skin(part_of(body, vertices), corners, surface.barycentric, near, body, faces)
     return skin, marks.replace(corners=own)  # pyright: ignore[reportAttributeAccessIssue]
 
 

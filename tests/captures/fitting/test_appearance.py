@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhead.captures.fitting.appearance import fit_appearance, robust_spread, shade, vertex_albedo
+from jaxhead.captures.fitting.appearance import (
+    detail,
+    fit_appearance,
+    robust_spread,
+    shade,
+    vertex_albedo,
+)
 
 FIT = jax.jit(fit_appearance)
 
@@ -45,6 +51,42 @@ def test_a_hand_before_the_face_does_not_count():
     assert np.abs(dirty.albedo - clean.albedo).mean() < 0.03
     flat = np.tile(np.float32([[3.5, *([0] * 8)]]).T, (1, 3))
     assert (shade(flat, normals) > 0).all()
+
+
+def test_detail_is_what_a_point_has_beyond_its_seen_surroundings():
+    rng = np.random.default_rng(0)
+    place = rng.uniform(0, 1, (200, 2))
+    near = np.exp(-0.5 * ((place[:, None] - place) ** 2).sum(-1) / 0.1**2).astype(np.float32)
+    seen = rng.uniform(0, 1, 200).astype(np.float32)
+    values = rng.normal(size=(200, 3)).astype(np.float32)
+    slow = 3 + np.float32(place @ [[1.0, 0.0, 2.0], [0.0, 1.0, 0.5]])
+    found = np.asarray(detail(values, near, seen))
+    share = near * seen
+    expected = values - share @ values / share.sum(1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(detail(slow, near, seen)).mean() < 0.05 * slow.mean()
+    assert found.std() > 0.9 * values.std()
+    # What a hidden point shows is nobody's surroundings.
+    seen[7] = 0
+    other = values.copy()
+    other[7] = 1e3
+    rest = np.arange(200) != 7
+    np.testing.assert_allclose(
+        detail(other, near, seen)[rest], detail(values, near, seen)[rest], atol=1e-4
+    )
+    np.testing.assert_array_equal(detail(values, near[:, :0], seen), values)
+    assert np.isfinite(detail(values, near, 0 * seen)).all()
+    slope = jax.grad(lambda x: (detail(x, near, seen) ** 2).sum())(values)
+    assert np.isfinite(slope).all() and np.abs(slope).max() > 0.1
+
+
+def test_the_spread_is_of_the_detail_where_surroundings_count():
+    (colours, normals, weights), _ = scene(noise=0.01)
+    near = np.ones((colours.shape[1],) * 2, np.float32)
+    even = colours + np.linspace(-0.1, 0.1, len(colours), dtype=np.float32)[:, None, None]
+    whole, part = FIT(even, normals, weights), FIT(even, normals, weights, near)
+    assert part.spread < 0.5 * whole.spread
+    np.testing.assert_allclose(part.albedo, whole.albedo, rtol=1e-5)
 
 
 def test_points_never_seen_are_unknown():

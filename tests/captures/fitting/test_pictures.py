@@ -1,8 +1,8 @@
-"""Batches of one size, and detail without its surroundings' brightness."""
+"""Batches of one size."""
 
 import numpy as np
 
-from jaxhead.captures.fitting.pictures import BATCH, blurred, evened
+from jaxhead.captures.fitting.pictures import BATCH, blurred
 
 
 def test_batches_hold_the_wanted_frames_and_repeat_the_last():
@@ -16,14 +16,3 @@ def test_batches_hold_the_wanted_frames_and_repeat_the_last():
     assert set(ids[wanted.sum() :]) == {np.flatnonzero(wanted)[-1]}
     for ids, batch in made:
         np.testing.assert_allclose(batch[:, 0, 0, 0], ids)
-
-
-def test_evened_pictures_forget_brightness_and_keep_detail():
-    rng = np.random.default_rng(0)
-    picture = rng.uniform(size=(1, 32, 32, 3)).astype(np.float32)
-    ramp = np.linspace(0, 5, 32, dtype=np.float32)[None, None, :, None]
-    plain, lit = evened(picture, 3.0), evened(picture + ramp, 3.0)
-    inner = np.s_[:, :, 12:-12]
-    np.testing.assert_allclose(plain[inner], lit[inner], atol=2e-2)
-    assert plain.std() > 0.8 * picture.std()
-    assert evened(picture, 0.0) is picture

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from captures.fitting.clips import problem_of
-from captures.fitting.test_photometric import WINDOW, beside, clip
+from captures.fitting.test_photometric import WINDOW, beside, clip, skin_and_marks
 
 from jaxhead.captures.fitting import photometric
 from jaxhead.captures.fitting.agreement import Sight, Weighing, costs, masses
@@ -21,7 +21,8 @@ FRAMES = 4
 
 @pytest.fixture(scope="module")
 def given():
-    state, pictures, skin, marks = clip()
+    state, pictures, _ = clip()
+    skin, marks = skin_and_marks(0.02)
     state = State(state.shared, state.rotation[:FRAMES], state.frames[:FRAMES])
     problem = problem_of(state, scale=4.0).replace(body=skin.body, marks=marks)
     pictures = np.stack(pictures[:FRAMES])
