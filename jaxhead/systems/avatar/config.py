@@ -72,6 +72,7 @@ class SamplingConfig:
     samples: int = number(12, 1, 1024)
     finer: int = number(2, 1, 64)  # times as many in pictures: from aside rays pass much hair
     step: float = number(0.0, 0.0, 1.0)  # metres between samples, see `place_by_step`; 0: evenly
+    front: float = number(0.02, 0.0, 10.0)  # metres after which samples are half as close; 0: even
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)
     occupancy_every: int = number(16, 1, 1 << 20)
@@ -216,7 +217,7 @@ def insta() -> AvatarConfig:
         sampling=SamplingConfig(
             frames=frames, head_rays=rays, torso_rays=0, uniform=True, focus=0.0,
             samples=samples, segments=256, step=3**0.5 / 1024, occupancy_resolution=128,
-            finer=1, occupancy_rule="instant-ngp",
+            finer=1, front=0.0, occupancy_rule="instant-ngp",
         ),
         torso=TorsoConfig(shown=False),
         prior=PriorConfig(distance="mesh"),

@@ -122,7 +122,7 @@ def ported(found: InstaCheckpoint, capture: Capture) -> AvatarConfig:
         # From one picture a step; its steps grow with the distance beyond 0.87 m, these do not.
         sampling=SamplingConfig(
             frames=1, head_rays=4096, torso_rays=0, uniform=True, focus=0.0, samples=64,
-            segments=256, step=2 * 3**0.5 / 1024, occupancy_resolution=128,
+            segments=256, step=2 * 3**0.5 / 1024, front=0.0, occupancy_resolution=128,
             occupancy_rule="instant-ngp",
         ),
         loss=dataclasses.replace(

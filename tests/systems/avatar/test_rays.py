@@ -62,7 +62,7 @@ def test_samples_lie_in_occupied_cells_only(config, jittered):
 
 
 def test_nothing_is_sampled_behind_a_solid_cell(config):
-    sampling = dataclasses.replace(config.sampling, samples=16, segments=20)
+    sampling = dataclasses.replace(config.sampling, samples=16, segments=20, front=0.0)
     cells = np.full((10, 10, 10), OCCUPIED, np.int8)  # z from -0.1 to 0.1, seen from above
     cells[:5, :, 6] = SOLID  # z in [0.02, 0.04] where x < 0
     rays = straight_rays(np.array([-0.05, 0.05]))
@@ -76,8 +76,35 @@ def test_nothing_is_sampled_behind_a_solid_cell(config):
     np.testing.assert_allclose(delta.sum(1), [0.0, 0.2], atol=5e-3)
 
 
+@pytest.mark.parametrize("jittered", [False, True])
+def test_samples_lie_closest_where_a_ray_first_meets_something(config, jittered):
+    sampling = dataclasses.replace(config.sampling, samples=16, segments=40, front=0.02)
+    cells = np.full((10, 10, 10), OCCUPIED, np.int8)  # z from -0.1 to 0.1, seen from above
+    cells[:, :, 4:8] = EMPTY  # z in [-0.02, 0.06]
+    keys = jax.random.split(jax.random.key(0), 4) if jittered else None
+    rays = straight_rays(np.zeros(400))
+    place = jax.jit(lambda k: place_samples(k, rays, STILL, jnp.asarray(cells), BOX, sampling))
+    t, delta = (np.asarray(x) for x in place(keys))
+    assert np.all(np.diff(t, axis=1) >= 0) and np.all(delta > 0)
+    z = 1 - t
+    assert (((z > 0.059) & (z < 0.101)) | ((z > -0.101) & (z < -0.019))).all()
+    # What lies between does not count: 4 cm, then 8 more.
+    way = np.where(z > 0, 0.1 - z, 0.04 - 0.02 - z)
+    wanted = delta[:, :1] * (0.02 + way) / (0.02 + way[:, :1])
+    np.testing.assert_allclose(delta, wanted, rtol=0.25)
+    np.testing.assert_allclose(delta.sum(1).mean(), 0.12, rtol=0.02)
+    half = np.searchsorted(way.mean(0), 0.02)
+    assert 1.7 < delta.mean(0)[half] / delta.mean(0)[0] < 2.2
+    # The rendering sum of an even fog is that of its length.
+    left = np.exp(-(8.0 * delta).sum(1)).mean()
+    np.testing.assert_allclose(left, np.exp(-8.0 * 0.12), rtol=0.03)
+    even = dataclasses.replace(sampling, front=0.0)
+    _, delta = place_samples(None, rays, STILL, jnp.asarray(cells), BOX, even)
+    np.testing.assert_allclose(delta, 0.12 / 16, rtol=1e-4)
+
+
 def test_cells_are_looked_up_where_samples_were_before_they_swayed(config):
-    sampling = dataclasses.replace(config.sampling, samples=4, segments=20)
+    sampling = dataclasses.replace(config.sampling, samples=4, segments=20, front=0.0)
     cells = np.zeros((10, 10, 10), np.int8)
     cells[7] = OCCUPIED  # x in [0.04, 0.06]
     rays = straight_rays(np.array([0.05, 0.08]))
