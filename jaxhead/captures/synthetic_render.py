@@ -11,6 +11,7 @@ from scipy import ndimage
 from jaxhead.captures.synthetic_scene import Scene, light_vertices, pose_scene
 from jaxhead.geometry.cameras import project_camera
 from jaxhead.geometry.rasterise import interpolate, rasterise
+from jaxhead.heads.model import Array
 
 SUPERSAMPLE = 4
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -116,16 +117,15 @@ def paint_background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndar
     return (np.clip(blurred, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _texel(texture: jax.Array, at: jax.Array) -> jax.Array:
+def _texel(texture: Array, at: jax.Array) -> jax.Array:
     """Returns (..., 3) of a texture (R, C, 3) between its texels, at (..., 2) columns and rows."""
-    rows, columns = texture.shape[:2]
-    at = jnp.clip(at, 0, jnp.array([columns - 1, rows - 1], at.dtype))
-    first = jnp.minimum(at.astype(jnp.int32), jnp.array([columns - 2, rows - 2]))
-    across, down = jnp.moveaxis(at - first, -1, 0)[..., None]
-    column, row = first[..., 0], first[..., 1]
-    upper = (1 - across) * texture[row, column] + across * texture[row, column + 1]
-    lower = (1 - across) * texture[row + 1, column] + across * texture[row + 1, column + 1]
-    return (1 - down) * upper + down * lower
+
+    def channel(values):
+        return jax.scipy.ndimage.map_coordinates(
+            values, [at[..., 1], at[..., 0]], order=1, mode="nearest"
+        )
+
+    return jax.vmap(channel, in_axes=-1, out_axes=-1)(jnp.asarray(texture))
 
 
 def _pool(values: jax.Array) -> jax.Array:

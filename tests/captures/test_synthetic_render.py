@@ -4,12 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxhead.captures.synthetic import _intrinsics
 from jaxhead.captures.synthetic_identity import proportions
-from jaxhead.captures.synthetic_motion import DISTANCE, act
+from jaxhead.captures.synthetic_motion import act
 from jaxhead.captures.synthetic_render import _texel, draw
 from jaxhead.captures.synthetic_scene import build_scene
-
-HEIGHT = 0.375
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +20,9 @@ def person():
 def _picture(person, size):
     """Linear colour (size, size, 3) and masks of the first frame before a black wall."""
     scene, motion = person
-    focal = size * DISTANCE / HEIGHT
-    K = jnp.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], jnp.float32)
     seen = draw(
         scene, motion.expression[0], motion.head_to_camera[0], motion.torso_to_camera[0],
-        jnp.eye(4), K, jnp.zeros((size, size, 3), jnp.uint8), size=(size, size),
+        jnp.eye(4), _intrinsics(size), jnp.zeros((size, size, 3), jnp.uint8), size=(size, size),
     )  # fmt: skip
     return (np.asarray(seen.frame) / 255.0) ** 2.2, np.asarray(seen.masks) / 255.0
 

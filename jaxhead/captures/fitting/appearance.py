@@ -44,18 +44,20 @@ def shade(light: Array, normals: Array) -> jax.Array:
     return jnp.matmul(sh(normals, degree=3), light, precision=_HIGHEST)
 
 
-def detail(values: Array, near: Array, weights: Array) -> jax.Array:
+def detail(values: Array, near: Array | None, weights: Array) -> jax.Array:
     """Returns values (P, C) less their weighted mean in each point's surroundings.
 
     Args:
-      near: (P, P) of `skin.Skin`; with (P, 0) values are returned as they are.
+      near: (P, P) of `skin.Skin`; with None values are returned as they are.
       weights: (P,) not negative.
     """
-    if not near.shape[1]:
+    if near is None:
         return jnp.asarray(values)
-    share = near * weights
-    total = jnp.matmul(share, values, precision=_HIGHEST)
-    return jnp.asarray(values) - total / jnp.maximum(share.sum(1, keepdims=True), 1e-6)
+    # Not near * weights, which many frames side by side would each hold.
+    values, weights = jnp.asarray(values), jnp.asarray(weights)[:, None]
+    total = jnp.matmul(near, weights * values, precision=_HIGHEST)
+    mass = jnp.matmul(near, weights, precision=_HIGHEST)
+    return values - total / jnp.maximum(mass, 1e-6)
 
 
 def fit_appearance(
@@ -97,7 +99,7 @@ def fit_appearance(
 
     light, (albedos, spreads) = jax.lax.scan(improve, light, None, length=_ROUNDS)
     found = Appearance(albedos[-1], light, known, spreads[-1])
-    if near is None or not near.shape[1]:
+    if near is None:
         return found
     error = colours - found.albedo * shade(light, normals)
     error = jax.vmap(detail, in_axes=(0, None, 0))(error, near, weights * known)

@@ -26,14 +26,14 @@ class Skin:
 
     Attributes:
       body: the vertices that carry them and the marks; corners: (P, 3) int32; barycentric: (P, 3).
-      near: (P, P), how much of a point's surroundings another one is; none at all with (P, 0).
+      near: (P, P), how much of a point's surroundings another one is; None where none count.
       whole: all vertices; faces: (F, 3), what may hide a point.
     """
 
     body: Body
     corners: Array
     barycentric: Array
-    near: Array
+    near: Array | None
     whole: Body
     faces: Array
 
@@ -60,11 +60,10 @@ def skin_of(
       surface: the points; faces: (F, 3) of the mesh.
       local: metres, deviation of a point's surroundings on the mean head; 0 for none.
     """
-    points = np.einsum(
-        "pc,pck->pk", surface.barycentric, np.asarray(body.template)[surface.corners]
-    )
-    near = np.zeros((len(points), 0), np.float32)
+    near = None
     if local > 0:
+        corner = np.asarray(body.template)[surface.corners]
+        points = np.einsum("pc,pck->pk", surface.barycentric, corner)
         apart = ((points[:, None] - points) ** 2).sum(-1)
         near = np.exp(-0.5 * apart / local**2).astype(np.float32)
     all_corners = [np.asarray(marks.corners).reshape(-1), surface.corners.reshape(-1)]

@@ -71,7 +71,7 @@ class SamplingConfig:
     uniform: bool = False  # head rays through any pixel alike, `focus` unread
     samples: int = number(12, 1, 1024)
     finer: int = number(2, 1, 64)  # times as many in pictures: from aside rays pass much hair
-    step: float = number(0.0, 0.0, 1.0)  # metres between samples, see `place_by_step`; 0: evenly
+    step: float = number(0.0, 0.0, 1.0)  # metres between samples, see `place_by_step`; 0: by front
     front: float = number(0.02, 0.0, 10.0)  # metres after which samples are half as close; 0: even
     segments: int = number(48, 1, 4096)  # coarse pieces of a ray tested for occupancy
     occupancy_resolution: int = number(48, 4, 256)

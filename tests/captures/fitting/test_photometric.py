@@ -59,7 +59,7 @@ def clip():
 
 
 @functools.cache
-def skin_and_marks(local=0.0):
+def skin_and_marks(local):
     """The head's skin, whose surroundings reach `local` metres, and marks."""
     return skin_of(small_body(), small_marks(), clip()[2], small_head().faces, local)
 

@@ -69,6 +69,9 @@ def test_nothing_is_sampled_behind_a_solid_cell(config):
     t, delta = place_samples(None, rays, STILL, jnp.asarray(cells), BOX, sampling)
     assert np.all(1 - np.asarray(t[0]) > 0.039) and np.asarray(t[1]).max() > 1.09
     np.testing.assert_allclose(delta.sum(1), [0.06, 0.2], atol=5e-3)
+    closest = dataclasses.replace(sampling, front=0.02)
+    t, _ = place_samples(None, rays, STILL, jnp.asarray(cells), BOX, closest)
+    assert np.all(1 - np.asarray(t[0]) > 0.039)
     met = meets_solid(rays, STILL, jnp.asarray(cells), BOX, sampling.segments)
     assert met.tolist() == [True, False]
     cells[:5, :, 9] = SOLID
