@@ -15,8 +15,8 @@ face, which is where the mesh shows skin.
 
 With `--tracked` RUN is of a capture that was made of the clip as a video, so that cameras and
 meshes are what the tracker found. Focal length, distance and size are then the tracker's: the novel
-camera goes round the same place of the head, as far behind the face's skin in its own frame, and
-depths are compared from that skin on in units of the true head.
+camera goes round the same place of the head, as far behind what the run shows of it in the frame's
+own view, and depths are compared from there on in units of the true head.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from jaxhead.evaluation.sheets import to_uint8
 from jaxhead.files.atomic import write_json
 from jaxhead.files.errors import InputError
 from jaxhead.geometry.cameras import project
-from jaxhead.geometry.rasterise import interpolate, rasterise
+from jaxhead.geometry.rasterise import rasterise
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.inputs import AvatarSpec
@@ -91,37 +91,35 @@ def pictures(
     requests = view_requests(spec, inputs, truth, config)
     render = renderer(variables, frozen, requests.size, config)
     skin = _skin_masks(inputs)
-    for view in range(len(requests.frame_ids)):
+    own: dict[int, np.ndarray] = {}
+    for view, frame in enumerate(requests.frame_ids):
         world = None
         if clip is not None:
-            seen = skin(requests, requests.own_poses[view], view)
-            world = tracked_camera(requests, truth, clip, view, *seen)
+            if frame not in own:
+                requests.head_to_camera[view] = requests.own_poses[view]
+                own[frame] = np.asarray(render(requests, view)["depth"])
+            world = tracked_camera(requests, truth, clip, view, own[frame])
             requests.head_to_camera[view] = world.head_to_camera
         made = {name: np.asarray(value) for name, value in render(requests, view).items()}
         if world is not None:
             depth = world.true + (made["depth"] - world.own) / world.larger
             made["depth"] = np.where(made["depth"] > 0, depth, 0.0)
-        face, _ = skin(requests, requests.head_to_camera[view], view)
-        yield made | {"skin": face}
+        yield made | {"skin": skin(requests, requests.head_to_camera[view], view)}
 
 
 def _skin_masks(inputs: dict[str, np.ndarray]):
-    """A function (requests, pose, view) -> where the mesh shows the face's skin (H, W) bool, and
-    the mesh's depth (H, W) metres."""
+    """A function (requests, pose, view) -> where the mesh shows the face's skin (H, W) bool."""
     head, faces = head_of(inputs), inputs["head/faces"]
     names = [head.region_names.index(name) for name in SKIN if name in head.region_names]
     is_skin = np.asarray(np.isin(np.asarray(head.regions), names)[faces].all(1))
 
     @functools.partial(jax.jit, static_argnames="size")
     def draw(vertices, K, pose, size):
-        pixels, depth = project(vertices, K, pose)
-        face, weights, _ = rasterise(pixels, depth, faces, size)
-        return face, interpolate(depth[:, None], faces, face, weights)[..., 0]
+        return rasterise(*project(vertices, K, pose), faces, size)[0]
 
-    def masks(requests: Requests, pose: np.ndarray, view: int) -> tuple[np.ndarray, np.ndarray]:
-        seen = draw(requests.vertices[view], requests.K, pose, size=requests.size)
-        face, depth = map(np.asarray, seen)
-        return (face >= 0) & is_skin[np.maximum(face, 0)], depth
+    def masks(requests: Requests, pose: np.ndarray, view: int) -> np.ndarray:
+        face = np.asarray(draw(requests.vertices[view], requests.K, pose, size=requests.size))
+        return (face >= 0) & is_skin[np.maximum(face, 0)]
 
     return masks
 

@@ -11,12 +11,15 @@ from jaxhead.captures.synthetic import Truth
 from jaxhead.files.errors import InputError
 from jaxhead.systems.avatar.requests import Requests
 
+HEAD, INSIDE = 1, 127
+"""The channel of a capture's masks that is the head, and what is more is inside."""
+
 
 class Tracked(NamedTuple):
     """How a novel camera of the truth looks in a tracker's world.
 
     Attributes:
-      head_to_camera: (4, 4); own, true: metres from the frame's own camera to the face, the
+      head_to_camera: (4, 4); own, true: metres from the frame's own camera to the head, the
         tracker's and in truth; larger: how many times the tracked head is as large as the true one.
     """
 
@@ -27,13 +30,13 @@ class Tracked(NamedTuple):
 
 
 def tracked_camera(
-    requests: Requests, truth: Truth, clip: Capture, view: int, face: np.ndarray, depth: np.ndarray
+    requests: Requests, truth: Truth, clip: Capture, view: int, depth: np.ndarray
 ) -> Tracked:
     """The novel camera goes round the same place of the picture and of the head.
 
     Args:
       requests: of the run; truth, clip: of the synthetic capture.
-      face, depth: (H, W) what the tracked mesh shows to the frame's own camera.
+      depth: (H, W) metres that the run shows to the frame's own camera, 0 where nothing stands.
     """
     if requests.size != clip.size:
         raise InputError(
@@ -42,10 +45,14 @@ def tracked_camera(
         )
     frame = truth.view_ids[view]
     measured = truth.frame_depth[np.flatnonzero(truth.frame_ids == frame)[0]]
-    known = face & (measured > 0)
-    own, true = float(np.median(depth[known])), float(np.median(measured[known]))
-    longer = float(requests.K[0, 0] / clip.K[0, 0])
-    larger = own / true / longer
+    known = (clip.masks(frame)[..., HEAD] > INSIDE) & (measured > 0) & (depth > 0)
+    if not known.any():
+        raise InputError(f"the run shows nothing of the head of frame {frame}")
+    depth, measured = depth[known], measured[known]
+    true, longer = float(np.median(measured)), float(requests.K[0, 0] / clip.K[0, 0])
+    larger = float(np.median(depth / measured)) / longer
+    # Not the depth's own median: where reliefs differ, that is the depth of another place.
+    own = larger * true + float(np.median(depth - larger * measured))
     pose = clip.head_to_camera[frame].astype(np.float64)
     turned = truth.head_to_camera[view].astype(np.float64)
 
