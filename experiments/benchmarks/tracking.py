@@ -5,8 +5,8 @@
 Synthetic people have a head whose every vertex, pose and focal length is known. They are tracked
 from exact landmarks with half a pixel of noise and from the landmarks that MediaPipe finds in their
 pictures, with a statistical head (the mean head with the proportions as its identity) and as
-captures are made by default. Which points of the head MediaPipe's landmarks are is measured once,
-on another person than those that are tracked.
+captures are made by default. Which points of the head MediaPipe's landmarks are is measured on
+other people than those that are tracked: the mean over `CALIBRATION`, since each face has its own.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from jaxhead.heads.procedural import procedural_head
 
 FACE = 468
 NOISE = 0.5
+CALIBRATION = (1, 2, 4, 6)
+"""Seeds of people whose landmarks tell where the head has them; 0 is the mean head itself."""
 
 
 def statistical_head(marks: tuple[np.ndarray, np.ndarray]) -> HeadModel:
@@ -59,13 +61,36 @@ def followed(capture: Capture) -> FaceTrack:
     return follow_face(capture.frame(index) for index in range(len(capture)))
 
 
-def measured_marks(capture: Capture, face: FaceTrack) -> tuple[np.ndarray, np.ndarray]:
-    """Faces (468,) and weights (468, 3) of MediaPipe's landmarks on a synthetic head.
+def measured_marks(
+    people: Iterable[tuple[Capture, FaceTrack]], template: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces (468,) and weights (468, 3) of MediaPipe's landmarks on synthetic heads.
 
-    Each landmark's pixel shows a point of the mesh; the mean of those points on the neutral mesh,
-    over the frames that look into the camera, is put on the nearest vertex.
+    Each is put on the vertex of `template` (V, 3) that is nearest to the mean of its places.
+
+    Args:
+      people: captures and the landmarks found in their pictures.
+      template: (V, 3) of the head that is to be fitted.
     """
-    faces, template = np.asarray(capture.head.faces), np.asarray(capture.head.template)
+    faces, places = np.zeros((0, 3), int), []
+    for capture, face in people:
+        faces = np.asarray(capture.head.faces)
+        places.append(_places(capture, face, template))
+    if not places:
+        raise ValueError("no person to measure landmarks on")
+    nearest = ((np.mean(places, 0)[:, None] - template) ** 2).sum(-1).argmin(1)
+    index = np.array([np.flatnonzero((faces == v).any(1))[0] for v in nearest], np.int32)
+    corner = (faces[index] == nearest[:, None]).argmax(1)
+    return index, np.eye(3, dtype=np.float32)[corner]
+
+
+def _places(capture: Capture, face: FaceTrack, template: np.ndarray) -> np.ndarray:
+    """(468, 3) where the landmarks of one person lie on `template`, a mesh of the same topology.
+
+    Each landmark's pixel shows a point of the mesh; the mean of those points, over the frames that
+    look into the camera.
+    """
+    faces = np.asarray(capture.head.faces)
     yaw = np.degrees(np.arctan2(capture.head_to_camera[:, 0, 2], -capture.head_to_camera[:, 2, 2]))
     frames = np.flatnonzero(face.found & (np.abs(yaw) < 8))
     total, count = np.zeros((FACE, 3)), np.zeros(FACE)
@@ -84,11 +109,7 @@ def measured_marks(capture: Capture, face: FaceTrack) -> tuple[np.ndarray, np.nd
         place = np.einsum("mc,mck->mk", weights[row, column], corners)
         total += np.where(seen[:, None], place, 0)
         count += seen
-    mean = total / np.maximum(count, 1)[:, None]
-    nearest = ((mean[:, None] - template) ** 2).sum(-1).argmin(1)
-    index = np.array([np.flatnonzero((faces == v).any(1))[0] for v in nearest], np.int32)
-    corner = (faces[index] == nearest[:, None]).argmax(1)
-    return index, np.eye(3, dtype=np.float32)[corner]
+    return total / np.maximum(count, 1)[:, None]
 
 
 def exact_landmarks(capture: Capture, marks: tuple, noise: float) -> FaceTrack:
@@ -207,9 +228,11 @@ def synthetic_rows(
 
 
 def calibrated(folder: pathlib.Path, frames: int, size: int) -> tuple[Fittable, tuple]:
-    """The statistical head with MediaPipe's landmarks, measured on the person of seed 0."""
-    calibration = _person(folder, 0, frames, size)
-    marks = measured_marks(calibration, followed(calibration))
+    """The statistical head with MediaPipe's landmarks, measured on the people of `CALIBRATION`."""
+    people = (_person(folder, seed, frames, size) for seed in CALIBRATION)
+    marks = measured_marks(
+        ((person, followed(person)) for person in people), np.asarray(procedural_head().template)
+    )
     return fittable_head(statistical_head(marks)), marks
 
 

@@ -45,6 +45,8 @@ class PhotometricConfig:
       turns: how often per round identity and focal length are refined, each time under a new
         albedo; 0 leaves them alone.
       shared_steps: steps of it each time.
+      independent_frames: what frames share is told by at most so many independent ones. More than
+        landmarks count for: skin slips where the shape is wrong, by whatever network it was found.
       correlated: so many points count as one, since neighbours err alike.
       marks: so many independent landmarks count all of them together.
       robust: deviations at which a point counts half (Cauchy's loss).
@@ -58,6 +60,7 @@ class PhotometricConfig:
     steps: int = 5
     turns: int = 3
     shared_steps: int = 3
+    independent_frames: float = 20.0
     correlated: float = 5.0
     marks: float = 10.0
     robust: float = 2.0

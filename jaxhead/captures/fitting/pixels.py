@@ -69,8 +69,9 @@ def refine_fit(
     skin, marks = skin_of(body, fittable.marks, surface, faces, config.local)
     centre = np.array(clip.size[::-1], np.float64) / 2
     centred = np.asarray(clip.pixels[ids])[:, fittable.marks.observed] - centre
+    priors = dataclasses.replace(fittable.config, independent_frames=config.independent_frames)
     problem = make_problem(
-        skin.body, marks, centred, np.ones(centred.shape[:2]), ids, fit.scale, fittable.config
+        skin.body, marks, centred, np.ones(centred.shape[:2]), ids, fit.scale, priors
     )
     shift = window.points(centre)
     shared = np.concatenate([[np.log(fit.focal)], fit.identity]).astype(np.float32)

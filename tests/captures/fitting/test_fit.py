@@ -66,6 +66,19 @@ def test_exact_landmarks_give_everything_back():
 
 
 @pytest.mark.long
+def test_errors_that_all_frames_share_move_the_shape_less_than_independent_ones_would():
+    true = truth(COUNT)
+    off = {1.0: [], 20.0: []}
+    for seed in range(3):
+        same = np.random.default_rng(seed).normal(size=(1, 478, 2))
+        for frames in off:
+            config = dataclasses.replace(CONFIG, independent_frames=frames)
+            fit = fitted(seen(true) + 6.0 * same, config)
+            off[frames].append(np.abs(fit.identity - true.shared[1:]).mean())
+    assert np.mean(off[1.0]) < 0.9 * np.mean(off[20.0]), off
+
+
+@pytest.mark.long
 def test_one_landmark_in_ten_may_be_anything():
     true = truth(COUNT, seed=1)
     rng = np.random.default_rng(2)

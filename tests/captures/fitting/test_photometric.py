@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from captures.fitting.clips import CONFIG as FIT
 from captures.fitting.clips import problem_of, truth
 from captures.fitting.small_heads import small_body, small_head, small_marks
 from scipy.spatial.transform import Rotation
@@ -82,7 +83,8 @@ def beside(state, shape):
 def refined(size, config=CONFIG, told=None, shape=0.0):
     state, pictures, _ = clip()
     skin, marks = skin_and_marks(config.local)
-    problem = problem_of(state, scale=4.0).replace(body=skin.body, marks=marks)
+    priors = dataclasses.replace(FIT, independent_frames=config.independent_frames)
+    problem = problem_of(state, scale=4.0, config=priors).replace(body=skin.body, marks=marks)
     rotation, frames = perturbed(state, size)
     found = refine_frames(
         lambda: iter(pictures), skin, WINDOW, problem, beside(state, shape), rotation, frames,
