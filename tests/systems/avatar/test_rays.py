@@ -79,7 +79,7 @@ def test_nothing_is_sampled_behind_a_solid_cell(config):
     np.testing.assert_allclose(delta.sum(1), [0.0, 0.2], atol=5e-3)
 
 
-@pytest.mark.parametrize("jittered", [False, True])
+@pytest.mark.parametrize("jittered", [pytest.param(False, marks=pytest.mark.long), True])
 def test_samples_lie_closest_where_a_ray_first_meets_something(config, jittered):
     sampling = dataclasses.replace(config.sampling, samples=16, segments=40, front=0.02)
     cells = np.full((10, 10, 10), OCCUPIED, np.int8)  # z from -0.1 to 0.1, seen from above
