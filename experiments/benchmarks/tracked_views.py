@@ -64,4 +64,5 @@ def tracked_camera(
     move = np.eye(4)
     move[:3, :3] = (turned @ np.linalg.inv(pose))[:3, :3]
     move[:3, 3] = tracked(turned[:3, 3]) - move[:3, :3] @ tracked(pose[:3, 3])
-    return Tracked(np.float32(move @ requests.own_poses[view]), own, true, larger)
+    moved = np.asarray(move @ requests.own_poses[view], np.float32)
+    return Tracked(moved, own, true, larger)

@@ -255,7 +255,7 @@ def clip_rows(path: str, fittable: Fittable) -> Iterator[tuple[str, dict[str, fl
         posed, linear = (
             marked(np.asarray(v, np.float32), head) for v in (tracked.vertices, _linear(tracked))
         )
-        numbers = fittable.marks.observed[: posed.shape[1]]
+        numbers = np.asarray(fittable.marks.observed)[: posed.shape[1]]
         yield f"{name} {kind}", clip_figures(tracked, posed, linear, face, numbers)
 
 

@@ -150,7 +150,9 @@ def record(
     return pathlib.Path(out)
 
 
-def track_face(face: FaceTrack, canonical: CanonicalFace, folder: pathlib.Path) -> Tracking:
+def track_face(
+    face: FaceTrack, canonical: CanonicalFace, folder: pathlib.Path | None
+) -> Tracking:
     """The clip tracked with MediaPipe's landmarks as the mesh."""
     rigid = np.zeros(len(canonical.vertices))
     rigid[canonical.procrustes_index] = canonical.procrustes_weights
