@@ -32,7 +32,7 @@ import numpy as np
 from scipy import ndimage
 
 from experiments.benchmarks.flags import run_module
-from experiments.benchmarks.tracked_views import tracked_camera
+from experiments.benchmarks.tracked_views import INSIDE, tracked_camera
 from jaxhead.app.flags import Arguments
 from jaxhead.captures.format import Capture, load_capture
 from jaxhead.captures.hull import SKIN
@@ -65,7 +65,6 @@ FIGURES = (
 PER_PICTURE = (
     "frame_ids", "own_poses", "vertices", "condition", "sway", "torso_motion", "torso_condition",
 )  # fmt: skip
-INSIDE = 127
 
 
 def pictures(

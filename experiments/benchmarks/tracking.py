@@ -62,22 +62,18 @@ def followed(capture: Capture) -> FaceTrack:
 
 
 def measured_marks(
-    people: Iterable[tuple[Capture, FaceTrack]], template: np.ndarray
+    people: Iterable[tuple[Capture, FaceTrack]], head: HeadModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """Faces (468,) and weights (468, 3) of MediaPipe's landmarks on synthetic heads.
 
-    Each is put on the vertex of `template` (V, 3) that is nearest to the mean of its places.
+    Each is put on the vertex of the neutral `head` that is nearest to the mean of its places.
 
     Args:
       people: captures and the landmarks found in their pictures.
-      template: (V, 3) of the head that is to be fitted.
+      head: what is to be fitted, of the same topology.
     """
-    faces, places = np.zeros((0, 3), int), []
-    for capture, face in people:
-        faces = np.asarray(capture.head.faces)
-        places.append(_places(capture, face, template))
-    if not places:
-        raise ValueError("no person to measure landmarks on")
+    faces, template = np.asarray(head.faces), np.asarray(head.template)
+    places = [_places(capture, face, template) for capture, face in people]
     nearest = ((np.mean(places, 0)[:, None] - template) ** 2).sum(-1).argmin(1)
     index = np.array([np.flatnonzero((faces == v).any(1))[0] for v in nearest], np.int32)
     corner = (faces[index] == nearest[:, None]).argmax(1)
@@ -231,7 +227,7 @@ def calibrated(folder: pathlib.Path, frames: int, size: int) -> tuple[Fittable, 
     """The statistical head with MediaPipe's landmarks, measured on the people of `CALIBRATION`."""
     people = (_person(folder, seed, frames, size) for seed in CALIBRATION)
     marks = measured_marks(
-        ((person, followed(person)) for person in people), np.asarray(procedural_head().template)
+        ((person, followed(person)) for person in people), procedural_head()
     )
     return fittable_head(statistical_head(marks)), marks
 

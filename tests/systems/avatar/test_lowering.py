@@ -23,6 +23,10 @@ VARIANTS = {
     "dense": {"encoding": "dense"},
     "triplane": {"encoding": "triplane"},
 }  # fmt: skip
+TRIED = [
+    pytest.param(name, marks=pytest.mark.long if name == "triplane" else ())
+    for name in sorted(VARIANTS)
+]
 
 
 def _with(config, changes):
@@ -34,10 +38,7 @@ def _with(config, changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", [
-    pytest.param(name, marks=pytest.mark.long if name == "triplane" else ())
-    for name in sorted(VARIANTS)
-])  # fmt: skip
+@pytest.mark.parametrize("variant", TRIED)
 def test_the_step_lowers_for_tpus(small, variant):
     config = _with(small.config, VARIANTS[variant])
     if variant != "default":  # one level is enough to see that a variant lowers
@@ -75,10 +76,7 @@ def test_the_step_with_all_priors_lowers_for_tpus(small):
     assert "stablehlo.case" in text or "stablehlo.if" in text
 
 
-@pytest.mark.parametrize("variant", [
-    pytest.param(name, marks=pytest.mark.long if name == "triplane" else ())
-    for name in sorted(VARIANTS)
-])  # fmt: skip
+@pytest.mark.parametrize("variant", TRIED)
 def test_pictures_lower_for_a_tpu(small, variables, variant):
     config = _with(small.config, VARIANTS[variant])
     params = dict(variables.params["avatar"])
