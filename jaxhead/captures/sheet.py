@@ -28,6 +28,9 @@ MARGIN = 0.07
 """Metres around the template that the sheet covers: hair reaches beyond it."""
 _RIGID = ("face", "lips", "eyes", "mouth", "teeth")
 _SOFT = 4.0  # pixels over which the depth beside the head is smoothed
+_BY_EARS = 0.025
+"""Metres from an ear within which nodes are held as on skin. Ears stand still on the skull, and are
+narrower than a cell: under the sway of the hair beside them a field lets hair grow over them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +42,8 @@ class Sheet:
       corners: (S * S, 3) int32 and weights (S * S, 3): where on the mesh a point is.
       covered: (S * S,) bool, False beside the mesh.
       beside: (S * S, 3) float32 metres, the places of points beside the mesh.
-      skin: (NODES, NODES) in [0, 1], row 0 at the top: how far a node lies on tracked skin.
+      skin: (NODES, NODES) in [0, 1], row 0 at the top: how far a node lies on tracked skin, or
+        beside an ear.
       raised: (S * S,) metres by which the points stand before (+z) the surface just told.
     """
 
@@ -106,10 +110,15 @@ def make_sheet(head: HeadModel) -> Sheet:
     x, y = np.meshgrid(
         box[0, 0] + (np.arange(side) + 0.5) * pitch, box[1, 1] - (np.arange(side) + 0.5) * pitch
     )
-    skin = np.isin(head.regions, [head.region_names.index(n) for n in _RIGID
-                                  if n in head.region_names])
-    skin = np.where(covered, skin[corners].mean(-1), 0.0)
-    skin = ndimage.gaussian_filter(skin, 2.0)
+
+    def within(names: tuple[str, ...]) -> np.ndarray:
+        """(side, side) share of a point's corners in some regions, 0 beside the mesh."""
+        chosen = [head.region_names.index(n) for n in names if n in head.region_names]
+        return np.where(covered, np.isin(head.regions, chosen)[corners].mean(-1), 0.0)
+
+    skin = ndimage.gaussian_filter(within(_RIGID), 2.0)
+    near = 2 * round(_BY_EARS / pitch) + 1
+    skin = np.maximum(skin, ndimage.maximum_filter(within(("ears",)), near))
     return Sheet(
         box=box,
         corners=corners.reshape(-1, 3).astype(np.int32),

@@ -32,3 +32,20 @@ def predict_sway(predictor: PosePredictor, head_to_camera: np.ndarray) -> np.nda
     flat = predict(predictor, head_to_camera)
     nodes = round((flat.shape[1] / 2) ** 0.5)
     return flat.reshape(-1, nodes, nodes, 2).astype(np.float32)
+
+
+def less_of_pose(
+    head_to_camera: np.ndarray, shifts: np.ndarray, usable: np.ndarray, kept: float
+) -> np.ndarray:
+    """(N, G, G, 2) float32 sway without a part of what `fit_sway_predictor` finds in it.
+
+    Where a mesh stands too far forward or back, its parallax looks like sway that follows the pose.
+
+    Args:
+      head_to_camera, shifts, usable: as there.
+      kept: share of the predictable part that stays, in [0, 1].
+    """
+    if kept == 1.0:
+        return shifts
+    guess = predict_sway(fit_sway_predictor(head_to_camera, shifts, usable), head_to_camera)
+    return (shifts - (1.0 - kept) * guess).astype(np.float32)

@@ -23,7 +23,7 @@ from jaxhead.captures.hull import (
     solid_cells,
 )
 from jaxhead.captures.pose_predictor import LAGS, pose_features, predictor_to_arrays
-from jaxhead.captures.sway_predictor import fit_sway_predictor
+from jaxhead.captures.sway_predictor import fit_sway_predictor, less_of_pose
 from jaxhead.captures.torso_predictor import fit_torso_predictor, torso_parameters
 from jaxhead.captures.unseen import Frame, Mesh, Unseen, far_apart, guess_unseen
 from jaxhead.captures.validate import MEASURED
@@ -235,6 +235,7 @@ def sway_arrays(capture: Capture, config: AvatarConfig) -> dict[str, np.ndarray]
     """"sway" (N, G, G, 2) metres, "sway_box" (2, 2) and the predictor of sway from head poses."""
     sway = capture.sway if config.surface.sway else np.zeros_like(capture.sway[:, :2, :2])
     measured = capture.train[capture.status[capture.train] == MEASURED]
+    sway = less_of_pose(capture.head_to_camera, sway, measured, config.motion.pose)
     predictor = fit_sway_predictor(capture.head_to_camera, sway, measured)
     return {"sway": sway, "sway_box": capture.sway_box} | predictor_to_arrays(
         predictor, "sway_predictor"

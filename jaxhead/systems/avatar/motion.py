@@ -22,7 +22,7 @@ from jaxhead.captures.format import Capture
 from jaxhead.captures.pose_predictor import predictor_to_arrays
 from jaxhead.captures.sheet import NODES, Sheet, make_sheet, sheet_box
 from jaxhead.captures.sway_align import align, curvature, stiffness
-from jaxhead.captures.sway_predictor import fit_sway_predictor
+from jaxhead.captures.sway_predictor import fit_sway_predictor, less_of_pose
 from jaxhead.captures.sway_textures import MILLIMETRE, look_up
 from jaxhead.captures.validate import MEASURED
 from jaxhead.heads.model import HeadModel
@@ -82,6 +82,10 @@ def revision(
         say(f"avatar: it moved by {moved:.2f} mm (rms), {time.monotonic() - start:.0f} s")
         sway = sway.copy()
         sway[inputs[split]] = found
+        if not last:
+            train = inputs["train"][inputs["status"][inputs["train"]] == MEASURED]
+            less = less_of_pose(inputs["head_to_camera"], sway, train, config.motion.pose)
+            sway[inputs[split]] = less[inputs[split]]
         return {"sway": sway}
 
     return Revision(feed="rays", steps=steps, measure=measure)

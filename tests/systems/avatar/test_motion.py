@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from jaxhead.captures.format import load_capture
 from jaxhead.captures.sheet import NODES, make_sheet
+from jaxhead.captures.sway_predictor import less_of_pose
 from jaxhead.captures.validate import file_digest
 from jaxhead.rendering.requests import RenderOptions
 from jaxhead.systems.avatar import motion, verbs
@@ -229,6 +230,42 @@ def test_only_the_frames_of_a_split_are_measured(swaying, config, tmp_path):
         assert made["sway"].dtype == inputs["sway"].dtype
     assert "sway of 12 training frames" in lines[0] and "3 held-out frames" in lines[2]
     assert found.measure(variables, inputs, True, lines.append, lambda: True) is None
+
+
+def test_frames_keep_no_more_of_sway_that_follows_the_pose_than_they_are_told(
+    swaying, config, tmp_path
+):
+    whole, none = (
+        opened(swaying, tmp_path / f"{kept}", with_motion(config, pose=kept))[2]
+        for kept in (1.0, 0.0)
+    )
+    expected = less_of_pose(whole["head_to_camera"], whole["sway"], whole["train"], 0.0)
+    np.testing.assert_allclose(none["sway"], expected, atol=1e-7)
+    assert np.abs(none["sway"] - whole["sway"]).max() > 1e-4
+
+
+@pytest.mark.long
+def test_nor_when_they_are_measured_again(swaying, config, tmp_path):
+    config = override(with_motion(config, rounds=1), ["field.levels=1", "torso.levels=1"])
+    capture, spec, inputs, frozen, head, _ = opened(swaying, tmp_path / "run", config)
+    made = []
+    for kept in (1.0, 0.0):
+        told = override(config, [f"motion.pose={kept}"])
+        found = motion.revision(capture, spec, inputs, frozen, head, told)
+        (stage,) = verbs.build(told, spec, frozen, None, None, found)
+        variables = stage.system.init(jax.random.key(0))
+        arrays = {"sway": inputs["sway"]}
+        made.append([
+            found.measure(variables, arrays, last, lambda _: None, lambda: False)["sway"]
+            for last in (False, True)
+        ])  # fmt: skip
+    (whole, last), (none, last_none) = made
+    train = capture.train
+    expected = less_of_pose(inputs["head_to_camera"], whole, train, 0.0)
+    np.testing.assert_allclose(none[train], expected[train], atol=1e-6)
+    assert np.abs(none[train] - whole[train]).max() > 1e-5
+    # Held-out frames are registered with what the field became.
+    np.testing.assert_array_equal(last, last_none)
 
 
 @pytest.mark.long
