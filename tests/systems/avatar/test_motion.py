@@ -252,14 +252,15 @@ def test_nor_when_they_are_measured_again(swaying, config, tmp_path):
     for kept in (1.0, 0.0):
         told = override(config, [f"motion.pose={kept}"])
         found = motion.revision(capture, spec, inputs, frozen, head, told)
+        assert found is not None
         (stage,) = verbs.build(told, spec, frozen, None, None, found)
         variables = stage.system.init(jax.random.key(0))
         arrays = {"sway": inputs["sway"]}
-        made.append([
-            found.measure(variables, arrays, last, lambda _: None, lambda: False)["sway"]
-            for last in (False, True)
-        ])  # fmt: skip
-    (whole, last), (none, last_none) = made
+        for last in (False, True):
+            measured = found.measure(variables, arrays, last, lambda _: None, lambda: False)
+            assert measured is not None
+            made.append(measured["sway"])
+    whole, last, none, last_none = made
     train = capture.train
     expected = less_of_pose(inputs["head_to_camera"], whole, train, 0.0)
     np.testing.assert_allclose(none[train], expected[train], atol=1e-6)
