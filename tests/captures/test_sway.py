@@ -18,7 +18,11 @@ K = np.array([[330.0, 0, 64], [0, 330.0, 64], [0, 0, 1]])
 
 @pytest.fixture(scope="module")
 def head():
-    return procedural_head()
+    """A head without ears, beside which the sheet would be held: all but the face may sway."""
+    head = procedural_head()
+    ears, scalp = (head.region_names.index(name) for name in ("ears", "scalp"))
+    regions = np.asarray(head.regions)
+    return head.replace(regions=np.where(regions == ears, scalp, regions))
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +51,17 @@ def test_points_lie_on_the_mesh_and_beside_it(head, sheet):
     assert sheet.skin.max() > 0.9 and sheet.skin[0].max() < 0.1
 
 
-def test_nodes_beside_an_ear_are_held_as_those_on_skin(head, sheet):
+def test_nodes_beside_an_ear_are_held_as_those_on_skin(sheet):
+    head = procedural_head()
     template, ears = np.asarray(head.template), head.region_names.index("ears")
     nodes = sheet.nodes(template)[:, :2]
     beside = template[np.asarray(head.regions) == ears][:, None, :2]
     away = np.linalg.norm(nodes - beside, axis=-1).min(0).reshape(NODES, NODES)
-    assert (away < 0.02).sum() > 6 and sheet.skin[away < 0.02].min() > 0.6
-    other = head.replace(region_names=tuple(f"{name}s" for name in head.region_names))
-    assert not make_sheet(other).skin.any()
-    bald = head.replace(regions=np.where(np.asarray(head.regions) == ears, 0, head.regions))
-    assert make_sheet(bald).skin[away < 0.02].min() < 0.1
+    near = away < 0.02
+    assert near.sum() > 6 and make_sheet(head).skin[near].min() > 0.6
+    assert sheet.skin[near].min() < 0.1
+    nameless = head.replace(region_names=tuple(f"{name}s" for name in head.region_names))
+    assert not make_sheet(nameless).skin.any()
 
 
 def test_a_raised_sheet_is_bilinear_between_its_nodes(head, sheet):
@@ -169,8 +174,7 @@ def test_shifts_of_all_frames_are_found(measured, sheet):
     size = np.sqrt((truth[:, chosen] ** 2).mean())
     assert np.sqrt((missed**2).mean()) < 0.35 * size
     assert np.sqrt((missed[TRAIN:] ** 2).mean()) < 0.45 * size
-    # Beside the ears, which stand still, this head's shifts are held back.
-    assert found.after < 0.52 * found.before
+    assert found.after < 0.5 * found.before
     total = len(module.ROUNDS) * (FRAMES - 1)
     assert steps[-1] == (total, total) and len(steps) == len(set(steps))
 

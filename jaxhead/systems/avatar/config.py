@@ -134,9 +134,7 @@ class MotionConfig:
     stiffness: float = number(0.2, 0.0, 1e3)  # of the lattice, beside a capture's own measurement
     skin: float = number(5.0, 0.0, 1e4)  # weight of a shift of skin that the mesh moves already
     frames: int = number(1000, 2, 1 << 20)  # looked at in all, others lie between them
-    # What training frames keep of their sway that follows the head's pose. Under it the field is
-    # sharper from where a frame stood and less right from aside.
-    pose: float = number(1.0, 0.0, 1.0)
+    pose: float = number(1.0, 0.0, 1.0)  # share that stays of what follows the head's pose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
