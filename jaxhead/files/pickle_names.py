@@ -84,7 +84,9 @@ def find_plain(budget: Budget) -> Callable[[str, str], Made | None]:
         ("copyreg", "_reconstructor"): _new,
     }
     for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
-        table["pathlib", kind] = lambda *parts: _path(budget, parts)
+        # Python 3.13 alone writes the second name.
+        for module in ("pathlib", "pathlib._local"):
+            table[module, kind] = lambda *parts: _path(budget, parts)
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray", "_reconstruct"] = lambda *_: ArrayState(budget)
         table[f"{core}.multiarray", "scalar"] = _scalar

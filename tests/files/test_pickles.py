@@ -310,3 +310,9 @@ def test_names_that_checkpoints_have_besides_arrays(tmp_path):
             "counter": {"a": 2}, "default": {1: [2]}, "ordered": {"x": 1}, "path": "/a/b",
             "options": {"lr": 0.5, "names": ["x"]}, "frozen": [1, 2], "bytes": b"abc",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+def test_paths_are_read_by_the_names_that_every_python_gives_them(tmp_path, module):
+    (tmp_path / "a.pkl").write_bytes(f"c{module}\nPosixPath\n(S'/'\nS'a'\nS'b'\ntR.".encode())
+    assert read_pickle(tmp_path / "a.pkl") == "/a/b"
