@@ -5,18 +5,29 @@ Not differentiable: the number of chunks depends on the data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.chunks import suited
-from jaxhead.rendering.integrate import Rendered
+from jaxhead.rendering.integrate import (
+    Rendered,
+    composite,
+    optical_thickness,
+    volume_weights,
+)
 from jaxhead.rendering.rays import OCCUPIED, Rays, unswayed
 
 CHUNK, LARGE_CHUNK = 2048, 32768
 """Rays rendered together on a CPU and on an accelerator, where a picture is a few chunks."""
+STAGES = 3
+"""How often a CPU looks which rays have become opaque."""
+STOP = 1e-3
+"""Share of the light at which a ray ends: a quarter of a step of 8-bit pictures."""
 
 
 def chunk_of(count: int) -> int:
@@ -52,9 +63,7 @@ def may_hit(
 def render_hits(
     render: Callable[[Rays], Rendered], rays: Rays, hit: jax.Array, *, chunk: int | None = None
 ) -> Rendered:
-    """What rays see, nothing where they hit nothing: those that hit come first and fill chunks.
-
-    Rays that hit nothing fill up the last chunk and show what `render` gives for them.
+    """What rays see, nothing where they hit nothing.
 
     Args:
       render: of `chunk` rays, independent of each other; three features, premultiplied.
@@ -62,16 +71,80 @@ def render_hits(
       chunk: rays per call, static; None for what suits the device.
     """
     count = len(hit)
+    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
+    return for_hits(lambda part, _: render(part), (rays, nothing), hit, chunk=chunk)
+
+
+def for_hits(
+    update: Callable[[Any, Any], Any], of: tuple[Any, Any], hit: jax.Array, *,
+    chunk: int | None = None,
+) -> Any:
+    """New values of n rows where `hit` is set, the old ones elsewhere: rows that hit fill chunks.
+
+    Args:
+      update: (arguments, values) of `chunk` rows, independent of each other -> their new values.
+        The last row fills up the last chunk, in vain.
+      of: pytrees of arrays (n, ...), the arguments and the values.
+      hit: (n,) bool; chunk: see `render_hits`.
+    """
+    count = len(hit)
     chunk = chunk or chunk_of(count)
-    order = jnp.argsort(~hit, stable=True)
-    padded = jnp.pad(order, (0, -count % chunk), constant_values=count)
-    chunks = (jnp.sum(hit) + chunk - 1) // chunk
+    place = jnp.cumsum(hit.astype(jnp.int32)) - 1
+    padded = jnp.full((count + -count % chunk,), count, jnp.int32)
+    padded = padded.at[jnp.where(hit, place, len(padded))].set(jnp.arange(count), mode="drop")
+    chunks = (place[-1] + chunk) // chunk
+    given, values = of
 
     def body(i, out):
         part = jax.lax.dynamic_slice(padded, (i * chunk,), (chunk,))
         at = jnp.minimum(part, count - 1)
-        seen = render(jax.tree.map(lambda x: x[at], rays))
-        return jax.tree.map(lambda whole, new: whole.at[part].set(new, mode="drop"), out, seen)
+        new = update(*jax.tree.map(lambda x: x[at], (given, out)))
+        return jax.tree.map(lambda whole, new: whole.at[part].set(new, mode="drop"), out, new)
 
-    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
-    return jax.lax.fori_loop(0, chunks, body, nothing)
+    return jax.lax.fori_loop(0, chunks, body, values)
+
+
+def march_hits(
+    shade: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]], rays: Any,
+    t: jax.Array, delta: jax.Array, hit: jax.Array, *,
+    stages: int | None = None, stop: float = STOP, chunk: int | None = None,
+) -> Rendered:
+    """What samples along rays show, in stages front to back: a ray that is opaque ends.
+
+    Args:
+      shade: (m rays, (m, s) distances) -> colours (m, s, 3) and densities (m, s).
+      rays: a pytree of n rays.
+      t, delta: (n, S) ascending distances and the lengths that they stand for.
+      hit: (n,) bool, rays whose samples count.
+      stages: parts of a ray's samples, static; None for what suits the device.
+      stop: share of the light, above 0, at which a ray ends.
+      chunk: rays per call of `shade`, static; None as for `stages`.
+
+    Returns:
+      As `composite` of `volume_weights`, up to `stop` of the light.
+    """
+    count, samples = t.shape
+    stages = min(stages or suited(cpu=STAGES, accelerator=1), samples)
+    width = -(-samples // stages)
+    # What fills up the last stage has no length.
+    padding = ((0, 0), (0, width * stages - samples))
+    t, delta = jnp.pad(t, padding, mode="edge"), jnp.pad(delta, padding)
+
+    def stage(k, carry):
+        def update(part, values):
+            rays, t, delta = part
+            seen, dark = values
+            rgb, sigma = shade(rays, t)
+            weights = jnp.exp(-dark)[:, None] * volume_weights(sigma, delta)
+            more = composite(weights, rgb, t)
+            dark = dark + optical_thickness(sigma, delta).sum(-1)
+            return jax.tree.map(jnp.add, seen, more), dark
+
+        def columns(x):
+            return jax.lax.dynamic_slice_in_dim(x, k * width, width, 1)
+
+        alive = hit & (carry[1] < -math.log(stop))
+        return for_hits(update, ((rays, columns(t), columns(delta)), carry), alive, chunk=chunk)
+
+    seen = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
+    return jax.lax.fori_loop(0, stages, stage, (seen, jnp.zeros((count,))))[0]

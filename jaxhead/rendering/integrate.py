@@ -51,7 +51,7 @@ def transmittance(sigma: jax.Array, delta: jax.Array) -> jax.Array:
     Returns:
         [..., S + 1] in [0, 1], starting with 1, not increasing.
     """
-    depth = jnp.cumsum(_thickness(sigma, delta), axis=-1)
+    depth = jnp.cumsum(optical_thickness(sigma, delta), axis=-1)
     return jnp.exp(-jnp.concatenate([jnp.zeros_like(depth[..., :1]), depth], axis=-1))
 
 
@@ -68,7 +68,7 @@ def volume_weights(sigma: jax.Array, delta: jax.Array, *, stop: float = 0.0) -> 
         Weights [..., S], not negative; their sum is at most 1.
     """
     reaching = transmittance(sigma, delta)[..., :-1]
-    weights = reaching * -jnp.expm1(-_thickness(sigma, delta))
+    weights = reaching * -jnp.expm1(-optical_thickness(sigma, delta))
     return jnp.where(reaching >= stop, weights, 0) if stop > 0 else weights
 
 
@@ -108,6 +108,12 @@ def over(rgb: jax.Array, alpha: jax.Array, behind: jax.Array) -> jax.Array:
     return rgb + jnp.maximum(1 - alpha, 0)[..., None] * behind
 
 
-def _thickness(sigma: jax.Array, delta: jax.Array) -> jax.Array:
+def optical_thickness(sigma: jax.Array, delta: jax.Array) -> jax.Array:
+    """Returns sigma delta [..., S], the logarithm of 1 / the light's share that passes a sample.
+
+    Args:
+        sigma: density [..., S], not negative; infinity is allowed.
+        delta: lengths that broadcast against sigma, not negative.
+    """
     # A finite density keeps `infinite density x zero length` and its gradient from being NaN.
     return jnp.minimum(sigma, jnp.finfo(sigma.dtype).max) * delta

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxhead.rendering.hits import chunk_of
+from jaxhead.rendering.hits import for_hits
 from jaxhead.rendering.integrate import Rendered, over
 
 
@@ -85,19 +85,18 @@ def layered_rays(
 
 
 def torso_in_chunks(
-    layer: Callable[[jax.Array], tuple[jax.Array, jax.Array]], points: jax.Array
+    layer: Callable[[jax.Array], tuple[jax.Array, jax.Array]], points: jax.Array,
+    shown: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Colours (n, 3) and opacities (n,) of a torso at points (n, 2), in the memory of a chunk.
 
     Args:
       layer: points (m, 2) to colours (m, 3) and opacities (m,).
       points: of `torso_points`.
+      shown: (n,) bool; elsewhere there is nothing, and no work.
     """
-    count = len(points)
-    chunk = chunk_of(count)
-    chunks = jnp.pad(points, ((0, -count % chunk), (0, 0))).reshape(-1, chunk, 2)
-    colour, alpha = jax.lax.map(layer, chunks)
-    return colour.reshape(-1, 3)[:count], alpha.reshape(-1)[:count]
+    nothing = jnp.zeros((len(points), 3)), jnp.zeros((len(points),))
+    return for_hits(lambda part, _: layer(part), (points, nothing), shown)
 
 
 def layered_picture(

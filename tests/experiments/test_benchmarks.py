@@ -4,6 +4,8 @@ import json
 import math
 import pathlib
 import sys
+import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +117,35 @@ def test_every_novel_view_gets_its_camera_and_a_row(capture, tmp_path):
     assert rows[0]["holes"] == rows[0]["outline"] == 0
     result = {"views": 2, "runs": {"run": novel_views.means(rows)}, "reason": "no model"}
     assert "| run, all |" in novel_views.report(result)
+
+
+def test_pictures_a_second_leave_out_the_first(monkeypatch):
+    from experiments.benchmarks import pictures
+    from jaxhead.files.errors import InputError
+    from jaxhead.rendering.requests import RenderOptions
+
+    made = []
+
+    def stream(count):
+        def frames():
+            for index in range(count):
+                # The first one compiles.
+                time.sleep(0.3 if index == 0 else 0.01)
+                made.append(index)
+                yield {}
+
+        return types.SimpleNamespace(frames=frames(), count=count, size=(48, 64))
+
+    counts = iter([6, 6, 1])
+    system = types.SimpleNamespace(render_stream=lambda run, options: stream(next(counts)))
+    monkeypatch.setattr(pictures, "system_of_run", lambda run: system)
+    result = pictures.measure("run", RenderOptions(), rounds=2)
+    assert made == [*range(6)] * 2 and result["pictures"] == 5
+    assert all(10 <= row["ms"] < 60 for row in result["rounds"])
+    text = pictures.report(json.loads(json.dumps(result)))
+    assert "64 × 48" in text and text.count("\n| ") == 4 and "median" in text
+    with pytest.raises(InputError, match="run: 1 pictures to make, expected at least two"):
+        pictures.measure("run", RenderOptions(), rounds=1)
 
 
 def test_a_hole_is_enclosed_and_an_outline_is_not():

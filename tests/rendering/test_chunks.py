@@ -31,11 +31,13 @@ def test_pictures_are_the_same_on_every_device(backend):
     cells = jnp.zeros((4, 4, 4), jnp.int8).at[1:3, 0, 2].set(OCCUPIED)
     box = jnp.array([[-1.0] * 3, [1.0] * 3])
 
+    wanted = random.uniform(size=count) < 0.7
+
     @jax.jit
     def picture(rays):
         hit = may_hit(rays, jnp.zeros((count, 2)), cells, box, 48)
         colour, alpha = torso_in_chunks(
-            lambda p: (jnp.sin(p @ jnp.ones((2, 3))), p[:, 0]), rays.origins[:, :2]
+            lambda p: (jnp.sin(p @ jnp.ones((2, 3))), p[:, 0]), rays.origins[:, :2], wanted
         )
         return hit, render_hits(
             lambda r: Rendered(jnp.cos(r.origins), r.origins[:, 0], r.origins[:, 1]), rays, hit
@@ -45,9 +47,9 @@ def test_pictures_are_the_same_on_every_device(backend):
     inside = (np.abs(origins[:, 0]) < 0.5) & (origins[:, 1] < -0.5)
     np.testing.assert_array_equal(hit, inside)
     np.testing.assert_allclose(shown.rgb[inside], np.cos(origins[inside]), atol=1e-6)
-    np.testing.assert_allclose(colour, np.sin(origins[:, :1] + origins[:, 1:2]) * [[1, 1, 1]],
-                               atol=1e-6)  # fmt: skip
-    np.testing.assert_array_equal(alpha, origins[:, 0])
+    expected = np.sin(origins[:, :1] + origins[:, 1:2]) * wanted[:, None] * [[1, 1, 1]]
+    np.testing.assert_allclose(colour, expected, atol=1e-6)
+    np.testing.assert_array_equal(alpha, origins[:, 0] * wanted)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.networks.torso_field import torso_field
-from jaxhead.rendering.hits import may_hit, render_hits
+from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit
 from jaxhead.rendering.integrate import Rendered
-from jaxhead.rendering.rays import Rays, cell_kinds, ray_shift
+from jaxhead.rendering.rays import Rays, cell_kinds, place_samples, ray_shift
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.adnerf.hash_config import HashConfig
 from jaxhead.systems.adnerf.hash_model import speech_numbers
-from jaxhead.systems.adnerf.hash_rays import Frames, render_head
+from jaxhead.systems.adnerf.hash_rays import Frames, colors_along
 
 
 def predict(
@@ -55,16 +55,25 @@ def predict(
             ),
             config=config.torso,
         ),
-        reference,
+        reference, head.alpha < 1 - STOP,
     )
     return layered_picture(head, torso, torso_alpha, directions, request)
 
 
 def _head_picture(params, state, frozen, frames, origins, directions, *, config) -> Rendered:
-    cells = cell_kinds(state["occupancy"], frozen["solid"])
+    cells, box = cell_kinds(state["occupancy"], frozen["solid"]), frozen["box"]
     rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
-    shift = ray_shift(rays, frames.sway, frozen["sway_box"], frozen["box"])
-    return render_hits(
-        lambda part: render_head(params, part, frames, cells, frozen, None, config=config)[0],
-        rays, may_hit(rays, shift, cells, frozen["box"], config.sampling.segments),
-    )  # fmt: skip
+    nothing = jnp.zeros((len(origins), config.sampling.samples))
+
+    def shift(part):
+        return ray_shift(part, frames.sway, frozen["sway_box"], box)
+
+    def place(part, _):
+        return place_samples(None, part, shift(part), cells, box, config.sampling)
+
+    def shade(part, t):
+        return colors_along(params, part, t, frames, frozen, config=config)[:2]
+
+    hit = may_hit(rays, shift(rays), cells, box, config.sampling.segments)
+    t, delta = for_hits(place, (rays, (nothing, nothing)), hit)
+    return march_hits(shade, rays, t, delta, hit)

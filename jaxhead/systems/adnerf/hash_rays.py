@@ -56,24 +56,32 @@ def render_head(
     Returns:
       rgb (n, 3) premultiplied, alpha (n,), depth (n,) along the ray times alpha; and the samples.
     """
-    count = config.sampling.samples
     shift = ray_shift(rays, frames.sway, frozen["sway_box"], frozen["box"])
     t, delta = place_samples(keys, rays, shift, cells, frozen["box"], config.sampling)
+    rgb, sigma, still, skin = colors_along(params, rays, t, frames, frozen, config=config)
+    weights = volume_weights(sigma, delta)
+    return composite(weights, rgb, t), Samples(t, delta, sigma, weights, still, skin)
+
+
+def colors_along(
+    params: Any, rays: Rays, t: jax.Array, frames: Frames, frozen: Frozen, *, config: HashConfig
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """What `head_at` gives at samples of n rays: colour (n, s, 3), density (n, s), unswayed points
+    (n, s, 3) and "skin" (n, s, 4).
+
+    Args:
+      t: (n, s) metres along the rays; others as in `render_head`.
+    """
     points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    seen = rays.directions if rays.seen is None else rays.seen
     rgb, sigma, still, skin = head_at(
         params,
         points.reshape(-1, 3),
-        seen,
-        jnp.repeat(rays.frame, count),
+        rays.directions if rays.seen is None else rays.seen,
+        jnp.repeat(rays.frame, t.shape[1]),
         frames, frozen, config=config,
     )
-    sigma = sigma.reshape(t.shape)
-    weights = volume_weights(sigma, delta)
-    rendered = composite(weights, rgb.reshape(*t.shape, 3), t)
-    return rendered, Samples(
-        t, delta, sigma, weights, still.reshape(*t.shape, 3), skin.reshape(*t.shape, 4)
-    )
+    rgb, still = (x.reshape(*t.shape, 3) for x in (rgb, still))
+    return rgb, sigma.reshape(t.shape), still, skin.reshape(*t.shape, 4)
 
 
 def head_at(

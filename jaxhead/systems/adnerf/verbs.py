@@ -14,6 +14,7 @@ import numpy as np
 from jaxhead.captures.format import Capture, load_capture
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import write_image
+from jaxhead.rendering.in_order import in_order
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.adnerf import config as configs
 from jaxhead.systems.adnerf import hash_verbs, nerf_verbs
@@ -169,7 +170,7 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
         own=opened.run.sources[0]["digest"],
     )  # fmt: skip
     return RenderStream(
-        frames=_pictures(opened, clip),
+        frames=in_order(opened.renderer(clip.size), opened.requests(clip)),
         frame_ids=[int(frame) for frame in clip.frame_ids],
         fps=opened.spec.fps,
         size=clip.size,
@@ -190,17 +191,6 @@ def _sound(clip: Clip, capture: Capture | None, spec: AdnerfSpec) -> np.ndarray 
     return audio_of_frames(
         capture.audio(), [int(i) for i in clip.heard], fps=spec.fps, rate=capture.audio_rate
     )
-
-
-def _pictures(opened: Opened, clip: Clip) -> Iterator[dict[str, np.ndarray]]:
-    """Pictures in order; the next one is computed while the last one is written."""
-    render, pending = opened.renderer(clip.size), None
-    for request in opened.requests(clip):
-        ready, pending = pending, render(request)
-        if ready is not None:
-            yield {name: np.asarray(value) for name, value in ready.items()}
-    if pending is not None:
-        yield {name: np.asarray(value) for name, value in pending.items()}
 
 
 def _sampler(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -51,13 +51,3 @@ def renderer(
         return _picture(params, state, frozen, vertices, request, size=size, config=config)
 
     return render
-
-
-def in_order(render, requests: Requests) -> Iterator[dict[str, np.ndarray]]:
-    """Pictures in order; the next one is computed while the last one is written."""
-    pending = render(requests, 0)
-    for index in range(1, len(requests.frame_ids) + 1):
-        ready = pending
-        if index < len(requests.frame_ids):
-            pending = render(requests, index)
-        yield {name: np.asarray(value) for name, value in ready.items()}

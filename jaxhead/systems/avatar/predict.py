@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
-from jaxhead.rendering.hits import may_hit, render_hits
+from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit
 from jaxhead.rendering.integrate import Rendered, closed
 from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
@@ -19,8 +19,9 @@ from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
     cell_kinds,
+    colors_along,
+    place_samples,
     ray_sway,
-    render_head,
 )
 
 _EDGE = 1 / 128
@@ -60,14 +61,18 @@ def predict(
         pixels, request["K"], request["camera_from_own"], request["torso_motion"],
         body=frozen["body"], place=frozen["body_place"], size=size,
     )
-    torso, torso_alpha = _torso_picture(params, request, own, size, config)
+    # Clothes may stand before a head that is seen from aside.
+    turned = turned_away(request["camera_from_own"])
+    shown = (head.alpha < 1 - STOP) | (turned > 0)
+    torso, torso_alpha = _torso_picture(params, request, own, shown, turned, size, config)
     return layered_picture(
         head, torso, torso_alpha * on_body, directions, request, before_head(head, distance)
     )
 
 
-def _torso_picture(params, request, own, size, config):
-    """Colours (n, 3) and opacities (n,) of the torso where the own camera has the pixels (n, 2).
+def _torso_picture(params, request, own, shown, turned, size, config):
+    """Colours (n, 3) and opacities (n,) of the torso where the own camera has the pixels (n, 2),
+    of those that are `shown` (n,).
 
     Its upper edge is half transparent in the own camera's picture, where the neck goes on behind
     it. A camera that turned sees that edge before other things: there it is opaque up to the edge.
@@ -81,9 +86,9 @@ def _torso_picture(params, request, own, size, config):
                 config=config.torso,
             ),
             torso_points(pixels, request["torso_motion"], size),
+            shown,
         )
 
-    turned = turned_away(request["camera_from_own"])
     colors, alpha = layer(own)
 
     def up_to_the_edge():
@@ -100,10 +105,16 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
     rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
     box, segments = frozen["box"], config.sampling.segments
 
-    def render(part):
-        seen, _ = render_head(params, part, frames, cells, frozen, None, config=config)
+    nothing = jnp.zeros((len(origins), config.sampling.samples))
+
+    def place(part, _):
         shift = ray_sway(part, frames, frozen)
-        return closed(seen, meets_solid(part, shift, cells, box, segments))
+        solid = meets_solid(part, shift, cells, box, segments)
+        return *place_samples(None, part, shift, cells, box, config.sampling), solid
+
+    def shade(part, t):
+        return colors_along(params, part, t, frames, frozen, config=config)[:2]
 
     hit = may_hit(rays, ray_sway(rays, frames, frozen), cells, box, segments)
-    return render_hits(render, rays, hit)
+    t, delta, solid = for_hits(place, (rays, (nothing, nothing, jnp.zeros_like(hit))), hit)
+    return closed(march_hits(shade, rays, t, delta, hit), solid)

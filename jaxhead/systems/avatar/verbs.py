@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -14,13 +15,14 @@ from jaxhead.captures.format import Capture, load_capture
 from jaxhead.files.errors import InputError
 from jaxhead.files.images import write_image
 from jaxhead.heads.model import HeadModel, head_from_arrays
+from jaxhead.rendering.in_order import in_order
 from jaxhead.rendering.requests import RenderOptions, RenderStream, audio_of_frames
 from jaxhead.systems.avatar import config as configs
 from jaxhead.systems.avatar.config import AvatarConfig
 from jaxhead.systems.avatar.data import loss_layers, make_feed
 from jaxhead.systems.avatar.inputs import AvatarSpec, prepare
 from jaxhead.systems.avatar.motion import revised_inputs, revision
-from jaxhead.systems.avatar.pictures import in_order, renderer
+from jaxhead.systems.avatar.pictures import renderer
 from jaxhead.systems.avatar.priors import Priors, open_priors
 from jaxhead.systems.avatar.requests import Requests, make_requests
 from jaxhead.systems.avatar.semantic import code_components, frame_codes
@@ -200,7 +202,7 @@ def render_stream(run: str | pathlib.Path, options: RenderOptions) -> RenderStre
     capture, notes = capture_at_hand(loaded, options.capture)
     audio, rate = _sound(options, capture, requests, spec)
     return RenderStream(
-        frames=in_order(render, requests),
+        frames=in_order(functools.partial(render, requests), range(len(requests.frame_ids))),
         frame_ids=[int(frame) for frame in requests.frame_ids],
         fps=spec.fps,
         size=requests.size,

@@ -9,11 +9,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from jaxhead.geometry.cameras import pixel_rays
+from jaxhead.rendering.hits import STOP
 from jaxhead.rendering.integrate import closed
 from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.rendering.torso import layered, torso_points
 from jaxhead.systems.avatar import model, predict, verbs
+from jaxhead.systems.avatar.body import turned_away
 from jaxhead.systems.avatar.config import of_pictures
 from jaxhead.systems.avatar.rays import Frames, Rays, cell_kinds, ray_sway, render_head
 from jaxhead.systems.avatar.requests import make_requests
@@ -74,8 +76,14 @@ def test_a_picture_is_the_sum_over_all_its_rays(small, variables, asked, render)
         asked.background,
     )  # fmt: skip
     picture = render(asked, index)
-    np.testing.assert_allclose(picture["rgb"].reshape(-1, 3), rgb, atol=2e-5)
-    np.testing.assert_allclose(picture["alpha"].reshape(-1), person, atol=2e-5)
+    # Where less light is left a ray ends, and the torso is not looked up.
+    np.testing.assert_allclose(picture["rgb"].reshape(-1, 3), rgb, atol=STOP)
+    np.testing.assert_allclose(picture["alpha"].reshape(-1), person, atol=STOP)
+    lets_through = np.asarray(head.alpha) < 1 - 2 * STOP
+    assert 0.05 < lets_through.mean()
+    np.testing.assert_allclose(
+        picture["rgb"].reshape(-1, 3)[lets_through], rgb[lets_through], atol=2e-5
+    )
     thick = np.asarray(head.alpha) > 0.5
     depth = picture["depth"].reshape(-1)
     assert 0.05 < thick.mean() < 0.9
@@ -134,11 +142,11 @@ def test_seen_from_aside_a_torso_is_opaque_up_to_its_edge(monkeypatch, small):
     def alpha(degrees):
         turn = np.eye(4, dtype=np.float32)
         turn[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
-        request = {
-            "torso_motion": jnp.eye(2, 3), "torso_condition": jnp.zeros(6),
-            "camera_from_own": turn,
-        }
-        colors, found = predict._torso_picture({}, request, own, size, small.config)
+        request = {"torso_motion": jnp.eye(2, 3), "torso_condition": jnp.zeros(6)}
+        turned = turned_away(jnp.asarray(turn))
+        colors, found = predict._torso_picture(
+            {}, request, own, jnp.ones(5, bool), turned, size, small.config
+        )
         # Colours are those of the place whose opacity it is.
         np.testing.assert_array_equal(colors[:, 0], found)
         return np.asarray(found)
