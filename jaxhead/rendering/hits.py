@@ -60,21 +60,6 @@ def may_hit(
     return jax.lax.scan(test, start, jnp.arange(segments, dtype=jnp.float32), unroll=unroll)[0]
 
 
-def render_hits(
-    render: Callable[[Rays], Rendered], rays: Rays, hit: jax.Array, *, chunk: int | None = None
-) -> Rendered:
-    """What rays see, nothing where they hit nothing.
-
-    Args:
-      render: of `chunk` rays, independent of each other; three features, premultiplied.
-      rays: n rays; hit: (n,) bool.
-      chunk: rays per call, static; None for what suits the device.
-    """
-    count = len(hit)
-    nothing = Rendered(jnp.zeros((count, 3)), jnp.zeros((count,)), jnp.zeros((count,)))
-    return for_hits(lambda part, _: render(part), (rays, nothing), hit, chunk=chunk)
-
-
 def for_hits(
     update: Callable[[Any, Any], Any], of: tuple[Any, Any], hit: jax.Array, *,
     chunk: int | None = None,
@@ -85,7 +70,8 @@ def for_hits(
       update: (arguments, values) of `chunk` rows, independent of each other -> their new values.
         The last row fills up the last chunk, in vain.
       of: pytrees of arrays (n, ...), the arguments and the values.
-      hit: (n,) bool; chunk: see `render_hits`.
+      hit: (n,) bool.
+      chunk: rows per call, static; None for what suits the device.
     """
     count = len(hit)
     chunk = chunk or chunk_of(count)

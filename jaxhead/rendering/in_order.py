@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 AT_ONCE = 2
@@ -16,12 +15,12 @@ AT_ONCE = 2
 
 
 def in_order(
-    render: Callable[[Any], Mapping[str, jax.Array]], requests: Iterable[Any]
-) -> Iterator[dict[str, np.ndarray]]:
+    render: Callable[[Any], Mapping[str, Any]], requests: Iterable[Any]
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Pictures of requests, in their order: one alone leaves cores idle at its small steps.
 
     Args:
-      render: a request to its picture; called from other threads, `AT_ONCE` times together.
+      render: a request to the arrays of its picture; called from `AT_ONCE` other threads.
       requests: read as they are needed.
     """
 

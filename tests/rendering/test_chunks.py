@@ -7,8 +7,7 @@ import pytest
 
 from jaxhead.rendering import chunks
 from jaxhead.rendering.field_sum import differentiated, field_sum
-from jaxhead.rendering.hits import may_hit, render_hits
-from jaxhead.rendering.integrate import Rendered
+from jaxhead.rendering.hits import for_hits, may_hit
 from jaxhead.rendering.rays import OCCUPIED, Rays
 from jaxhead.rendering.torso import torso_in_chunks
 
@@ -25,7 +24,7 @@ def test_each_device_gets_its_own(backend):
 
 def test_pictures_are_the_same_on_every_device(backend):
     count, random = 5000, np.random.default_rng(0)
-    origins = np.float32(random.uniform(-1, 1, (count, 3)) + [0, 0, 3])
+    origins = (random.uniform(-1, 1, (count, 3)) + [0, 0, 3]).astype(np.float32)
     ahead = np.broadcast_to(np.float32([0, 0, -1]), (count, 3))
     rays = Rays(jnp.asarray(origins), jnp.asarray(ahead), jnp.zeros(count, jnp.int32))
     cells = jnp.zeros((4, 4, 4), jnp.int8).at[1:3, 0, 2].set(OCCUPIED)
@@ -37,16 +36,16 @@ def test_pictures_are_the_same_on_every_device(backend):
     def picture(rays):
         hit = may_hit(rays, jnp.zeros((count, 2)), cells, box, 48)
         colour, alpha = torso_in_chunks(
-            lambda p: (jnp.sin(p @ jnp.ones((2, 3))), p[:, 0]), rays.origins[:, :2], wanted
+            lambda p: (jnp.sin(p @ jnp.ones((2, 3))), p[:, 0]), rays.origins[:, :2],
+            jnp.asarray(wanted),
         )
-        return hit, render_hits(
-            lambda r: Rendered(jnp.cos(r.origins), r.origins[:, 0], r.origins[:, 1]), rays, hit
-        ), colour, alpha
+        shown = for_hits(lambda r, _: jnp.cos(r.origins), (rays, jnp.zeros((count, 3))), hit)
+        return hit, shown, colour, alpha
 
     hit, shown, colour, alpha = picture(rays)
     inside = (np.abs(origins[:, 0]) < 0.5) & (origins[:, 1] < -0.5)
     np.testing.assert_array_equal(hit, inside)
-    np.testing.assert_allclose(shown.rgb[inside], np.cos(origins[inside]), atol=1e-6)
+    np.testing.assert_allclose(shown[inside], np.cos(origins[inside]), atol=1e-6)
     expected = np.sin(origins[:, :1] + origins[:, 1:2]) * wanted[:, None] * [[1, 1, 1]]
     np.testing.assert_allclose(colour, expected, atol=1e-6)
     np.testing.assert_array_equal(alpha, origins[:, 0] * wanted)

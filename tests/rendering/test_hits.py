@@ -1,12 +1,12 @@
-"""Pictures rendered where rays hit something: the same as rendering every ray."""
+"""Pictures rendered where rays hit something: the same as rendering every ray to its end."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit, render_hits
-from jaxhead.rendering.integrate import Rendered, composite, volume_weights
+from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit
+from jaxhead.rendering.integrate import composite, volume_weights
 from jaxhead.rendering.rays import OCCUPIED, Rays
 
 RNG = np.random.default_rng(0)
@@ -19,21 +19,6 @@ def rays_along_z(count):
                 jnp.zeros(count, jnp.int32))  # fmt: skip
 
 
-def paint(rays):
-    """A picture that says where its ray began."""
-    return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 1])
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_rays_that_hit_show_what_they_would_and_others_nothing(share):
-    rays = rays_along_z(50)
-    hit = jnp.asarray(RNG.uniform(size=50) < share)
-    found = jax.jit(lambda r, h: render_hits(paint, r, h, chunk=16))(rays, hit)
-    for value, expected in zip(map(np.asarray, found), map(np.asarray, paint(rays))):
-        np.testing.assert_array_equal(value[hit], expected[hit])
-        assert not value[~hit].any()
-
-
 @pytest.mark.parametrize("chunk", [1, 7, 50, 64, None])
 @pytest.mark.parametrize("hits", [0, 1, 49, 50])
 def test_rows_that_hit_are_updated_once_and_others_keep_what_they_had(hits, chunk):
@@ -41,7 +26,7 @@ def test_rows_that_hit_are_updated_once_and_others_keep_what_they_had(hits, chun
     hit[RNG.permutation(50)[:hits]] = True
     given, old = jnp.arange(50.0), jnp.ones((50, 2))
     update = jax.vmap(jnp.add)
-    new = for_hits(update, (given, old), jnp.asarray(hit), chunk=chunk)
+    new = jax.jit(lambda h: for_hits(update, (given, old), h, chunk=chunk))(jnp.asarray(hit))
     np.testing.assert_array_equal(new, old + np.where(hit, given, 0)[:, None])
 
 
