@@ -1,6 +1,6 @@
 """Small pictures of an avatar that gradients pass through, at bounded memory.
 
-`predict.predict` sorts its rays by what they meet and is not differentiable. Here every pixel is
+`predict.predict` gathers its rays by what they meet and is not differentiable. Here every pixel is
 rendered, a chunk of them at a time, and a chunk is rendered again when its gradient is asked for:
 what is kept per picture is the picture.
 """

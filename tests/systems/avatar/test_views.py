@@ -8,6 +8,7 @@ from quick_compile import compiled
 from systems.avatar.tiny_clip import one_level
 
 from jaxhead.geometry.cameras import pixel_centres
+from jaxhead.rendering.hits import STOP
 from jaxhead.systems.avatar.predict import predict
 from jaxhead.systems.avatar.requests import orbit_pose
 from jaxhead.systems.avatar.surface import frame_geometry
@@ -48,7 +49,9 @@ def test_a_shot_of_the_whole_frame_is_what_predict_renders(small, variables, sho
 
     found, true, alpha = compiled(both, params, variables.state)(params, variables.state)
     assert alpha.max() > 0.5 and np.std(true) > 0.01
-    np.testing.assert_allclose(found, true, atol=2e-5)
+    # Pictures alone end a ray where less light is left.
+    np.testing.assert_allclose(found, true, atol=STOP)
+    assert np.abs(found - true).mean() < 0.05 * STOP
 
 
 @pytest.mark.long
