@@ -14,12 +14,7 @@ import jax.numpy as jnp
 
 from jaxhead.rendering import occupancy, sampling
 from jaxhead.rendering.chunks import suited
-from jaxhead.rendering.integrate import (
-    Rendered,
-    composite,
-    optical_thickness,
-    volume_weights,
-)
+from jaxhead.rendering.integrate import Rendered, composite, optical_thickness, volume_weights
 from jaxhead.rendering.rays import OCCUPIED, Rays, unswayed
 
 CHUNK, LARGE_CHUNK = 2048, 32768

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import flax.struct
@@ -117,6 +118,23 @@ def place_samples(
     parts = [x.reshape(len(keys), -1, *x.shape[1:]) for x in (near, far, profile)]
     t, delta = jax.vmap(place)(keys, *parts)
     return t.reshape(-1, config.samples), delta.reshape(-1, config.samples)
+
+
+def at_samples(
+    field: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]], rays: Rays,
+    t: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """What a field gives at samples of n rays, arrays (n, s, ...).
+
+    Args:
+      field: points (n * s, 3) ray by ray, directions (n, 3) from which rays see them and frames
+        (n * s,) -> arrays (n * s, ...).
+      t: (n, s) metres along the rays.
+    """
+    points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
+    seen = rays.directions if rays.seen is None else rays.seen
+    found = field(points.reshape(-1, 3), seen, jnp.repeat(rays.frame, t.shape[1]))
+    return tuple(x.reshape(*t.shape, *x.shape[1:]) for x in found)
 
 
 def _thinning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,11 +12,11 @@ from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.networks.torso_field import torso_field
 from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit
 from jaxhead.rendering.integrate import Rendered
-from jaxhead.rendering.rays import Rays, cell_kinds, place_samples, ray_shift
+from jaxhead.rendering.rays import Rays, at_samples, cell_kinds, place_samples, ray_shift
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.adnerf.hash_config import HashConfig
 from jaxhead.systems.adnerf.hash_model import speech_numbers
-from jaxhead.systems.adnerf.hash_rays import Frames, colors_along
+from jaxhead.systems.adnerf.hash_rays import Frames, head_at
 
 
 def predict(
@@ -72,7 +73,8 @@ def _head_picture(params, state, frozen, frames, origins, directions, *, config)
         return place_samples(None, part, shift(part), cells, box, config.sampling)
 
     def shade(part, t):
-        return colors_along(params, part, t, frames, frozen, config=config)[:2]
+        field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
+        return at_samples(field, part, t)[:2]
 
     hit = may_hit(rays, shift(rays), cells, box, config.sampling.segments)
     t, delta = for_hits(place, (rays, (nothing, nothing)), hit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -15,6 +16,7 @@ from jaxhead.rendering.rays import (
     LENGTH_UNITS,
     Rays,
     Samples,
+    at_samples,
     place_samples,
     ray_shift,
     to_cube,
@@ -58,30 +60,10 @@ def render_head(
     """
     shift = ray_shift(rays, frames.sway, frozen["sway_box"], frozen["box"])
     t, delta = place_samples(keys, rays, shift, cells, frozen["box"], config.sampling)
-    rgb, sigma, still, skin = colors_along(params, rays, t, frames, frozen, config=config)
+    field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
+    rgb, sigma, still, skin = at_samples(field, rays, t)
     weights = volume_weights(sigma, delta)
     return composite(weights, rgb, t), Samples(t, delta, sigma, weights, still, skin)
-
-
-def colors_along(
-    params: Any, rays: Rays, t: jax.Array, frames: Frames, frozen: Frozen, *, config: HashConfig
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What `head_at` gives at samples of n rays: colour (n, s, 3), density (n, s), unswayed points
-    (n, s, 3) and "skin" (n, s, 4).
-
-    Args:
-      t: (n, s) metres along the rays; others as in `render_head`.
-    """
-    points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    rgb, sigma, still, skin = head_at(
-        params,
-        points.reshape(-1, 3),
-        rays.directions if rays.seen is None else rays.seen,
-        jnp.repeat(rays.frame, t.shape[1]),
-        frames, frozen, config=config,
-    )
-    rgb, still = (x.reshape(*t.shape, 3) for x in (rgb, still))
-    return rgb, sigma.reshape(t.shape), still, skin.reshape(*t.shape, 4)
 
 
 def head_at(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jaxhead.geometry.cameras import pixel_centres, pixel_rays
 from jaxhead.rendering.hits import STOP, for_hits, march_hits, may_hit
 from jaxhead.rendering.integrate import Rendered, closed
-from jaxhead.rendering.rays import meets_solid
+from jaxhead.rendering.rays import at_samples, meets_solid
 from jaxhead.rendering.torso import layered_picture, torso_in_chunks, torso_points
 from jaxhead.systems.avatar import model
 from jaxhead.systems.avatar.body import before_head, own_pixels, turned_away
@@ -19,7 +20,7 @@ from jaxhead.systems.avatar.rays import (
     Frames,
     Rays,
     cell_kinds,
-    colors_along,
+    head_at,
     place_samples,
     ray_sway,
 )
@@ -36,6 +37,7 @@ def predict(
     *,
     size: tuple[int, int],
     config: AvatarConfig,
+    stop: float = STOP,
 ) -> dict[str, jax.Array]:
     """One picture. Not differentiable: the number of chunks depends on the data.
 
@@ -47,6 +49,7 @@ def predict(
         "background" (H, W, 3) in [0, 1].
       size: (H, W).
       config: the run's.
+      stop: share of the light, above 0, at which a ray ends.
 
     Returns:
       {"rgb" (H, W, 3), "alpha" (H, W), "depth" (H, W) metres along the camera's z axis, 0 where
@@ -55,7 +58,8 @@ def predict(
     pixels = pixel_centres(size).reshape(-1, 2).astype(jnp.float32)
     origins, directions = pixel_rays(request["K"], request["head_to_camera"], pixels)
     head = _head_picture(
-        params["head"], state, frozen, request, origins, directions, config=of_pictures(config)
+        params["head"], state, frozen, request, origins, directions,
+        stop=stop, config=of_pictures(config),
     )
     own, on_body, distance = own_pixels(
         pixels, request["K"], request["camera_from_own"], request["torso_motion"],
@@ -63,7 +67,7 @@ def predict(
     )
     # Clothes may stand before a head that is seen from aside.
     turned = turned_away(request["camera_from_own"])
-    shown = (head.alpha < 1 - STOP) | (turned > 0)
+    shown = (head.alpha < 1 - stop) | (turned > 0)
     torso, torso_alpha = _torso_picture(params, request, own, shown, turned, size, config)
     return layered_picture(
         head, torso, torso_alpha * on_body, directions, request, before_head(head, distance)
@@ -99,12 +103,13 @@ def _torso_picture(params, request, own, shown, turned, size, config):
     return jax.lax.cond(turned > 0, up_to_the_edge, lambda: (colors, alpha))
 
 
-def _head_picture(params, state, frozen, request, origins, directions, *, config) -> Rendered:
+def _head_picture(
+    params, state, frozen, request, origins, directions, *, stop, config
+) -> Rendered:
     cells = cell_kinds(state["occupancy"], frozen)
     frames = Frames(request["geometry"][None], request["condition"][None], request["sway"][None])
     rays = Rays(origins, directions, jnp.zeros((len(origins),), jnp.int32))
     box, segments = frozen["box"], config.sampling.segments
-
     nothing = jnp.zeros((len(origins), config.sampling.samples))
 
     def place(part, _):
@@ -113,8 +118,9 @@ def _head_picture(params, state, frozen, request, origins, directions, *, config
         return *place_samples(None, part, shift, cells, box, config.sampling), solid
 
     def shade(part, t):
-        return colors_along(params, part, t, frames, frozen, config=config)[:2]
+        field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
+        return at_samples(field, part, t)[:2]
 
     hit = may_hit(rays, ray_sway(rays, frames, frozen), cells, box, segments)
     t, delta, solid = for_hits(place, (rays, (nothing, nothing, jnp.zeros_like(hit))), hit)
-    return closed(march_hits(shade, rays, t, delta, hit), solid)
+    return closed(march_hits(shade, rays, t, delta, hit, stop=stop), solid)

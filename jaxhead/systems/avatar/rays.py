@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -19,6 +20,7 @@ from jaxhead.rendering.rays import (
     SOLID,
     Rays,
     Samples,
+    at_samples,
     place_samples,
     probe,
     ray_shift,
@@ -32,7 +34,6 @@ from jaxhead.systems.avatar.surface import Frozen, to_canonical
 
 __all__ = [
     "EMPTY", "LENGTH_UNITS", "OCCUPIED", "SOLID", "Frames", "Rays", "Samples", "cell_kinds",
-    "colors_along",
     "density_unit", "encoded_points", "expression_share", "head_at", "place_samples",
     "probe", "ray_sway", "render_head", "to_cube", "unswayed",
     "without_sway",
@@ -91,31 +92,10 @@ def render_head(
     """
     shift = ray_sway(rays, frames, frozen)
     t, delta = place_samples(keys, rays, shift, cells, frozen["box"], config.sampling)
-    rgb, sigma, canonical, skin = colors_along(params, rays, t, frames, frozen, config=config)
+    field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
+    rgb, sigma, canonical, skin = at_samples(field, rays, t)
     weights = volume_weights(sigma, delta)
     return composite(weights, rgb, t), Samples(t, delta, sigma, weights, canonical, skin)
-
-
-def colors_along(
-    params: Any, rays: Rays, t: jax.Array, frames: Frames, frozen: Frozen, *, config: AvatarConfig
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What `head_at` gives at samples of n rays: colour (n, s, 3), density (n, s), canonical points
-    (n, s, 3) and `hull.skin_volume` (n, s, 3).
-
-    Args:
-      t: (n, s) metres along the rays; others as in `render_head`.
-    """
-    points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
-    rgb, sigma, canonical, skin = head_at(
-        params,
-        points.reshape(-1, 3),
-        rays.directions if rays.seen is None else rays.seen,
-        jnp.repeat(rays.frame, t.shape[1]),
-        frames, frozen, config=config,
-    )
-    sigma = sigma.reshape(t.shape)
-    rgb, canonical, skin = (x.reshape(*t.shape, 3) for x in (rgb, canonical, skin))
-    return rgb, sigma, canonical, skin
 
 
 def head_at(
