@@ -74,7 +74,8 @@ def _head_picture(params, state, frozen, frames, origins, directions, *, config)
 
     def shade(part, t):
         field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
-        return at_samples(field, part, t)[:2]
+        rgb, sigma, *_ = at_samples(field, part, t)
+        return rgb, sigma
 
     hit = may_hit(rays, shift(rays), cells, box, config.sampling.segments)
     t, delta = for_hits(place, (rays, (nothing, nothing)), hit)

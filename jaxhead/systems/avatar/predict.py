@@ -119,7 +119,8 @@ def _head_picture(
 
     def shade(part, t):
         field = functools.partial(head_at, params, frames=frames, frozen=frozen, config=config)
-        return at_samples(field, part, t)[:2]
+        rgb, sigma, *_ = at_samples(field, part, t)
+        return rgb, sigma
 
     hit = may_hit(rays, ray_sway(rays, frames, frozen), cells, box, segments)
     t, delta, solid = for_hits(place, (rays, (nothing, nothing, jnp.zeros_like(hit))), hit)
