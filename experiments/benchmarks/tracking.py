@@ -73,14 +73,14 @@ def measured_marks(
       head: what is to be fitted, of the same topology.
     """
     faces, template = np.asarray(head.faces), np.asarray(head.template)
-    places = [_places(capture, face, template) for capture, face in people]
+    places = [mark_places(capture, face, template) for capture, face in people]
     nearest = ((np.mean(places, 0)[:, None] - template) ** 2).sum(-1).argmin(1)
     index = np.array([np.flatnonzero((faces == v).any(1))[0] for v in nearest], np.int32)
     corner = (faces[index] == nearest[:, None]).argmax(1)
     return index, np.eye(3, dtype=np.float32)[corner]
 
 
-def _places(capture: Capture, face: FaceTrack, template: np.ndarray) -> np.ndarray:
+def mark_places(capture: Capture, face: FaceTrack, template: np.ndarray) -> np.ndarray:
     """(468, 3) where the landmarks of one person lie on `template`, a mesh of the same topology.
 
     Each landmark's pixel shows a point of the mesh; the mean of those points, over the frames that
@@ -210,7 +210,7 @@ def synthetic_rows(
     fittable, marks = calibrated(folder, frames, size)
     canonical = canonical_face(find_asset("face_landmarker", None))
     for seed in seeds:
-        capture = _person(folder, seed, frames, size)
+        capture = synthetic_person(folder, seed, frames, size)
         detected = followed(capture)
         exact = exact_landmarks(capture, marks, NOISE)
         shown = [capture.frame(index) for index in range(len(capture))]
@@ -225,7 +225,7 @@ def synthetic_rows(
 
 def calibrated(folder: pathlib.Path, frames: int, size: int) -> tuple[Fittable, tuple]:
     """The statistical head with MediaPipe's landmarks, measured on the people of `CALIBRATION`."""
-    people = (_person(folder, seed, frames, size) for seed in CALIBRATION)
+    people = (synthetic_person(folder, seed, frames, size) for seed in CALIBRATION)
     marks = measured_marks(
         ((person, followed(person)) for person in people), procedural_head()
     )
@@ -281,7 +281,7 @@ def clip_figures(
     }
 
 
-def _person(folder: pathlib.Path, seed: int, frames: int, size: int) -> Capture:
+def synthetic_person(folder: pathlib.Path, seed: int, frames: int, size: int) -> Capture:
     path = folder / f"s{seed}"
     if not path.is_dir():
         synthesize(path, frames=frames, size=size, seed=seed, novel_frames=0)

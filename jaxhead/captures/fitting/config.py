@@ -51,8 +51,9 @@ class FitConfig:
       robust: deviations at which a landmark counts half (Cauchy's loss).
       contour: weight of contour landmarks relative to the others, which name a place on the skin.
       independent_frames: a landmark network errs alike in all frames of a person, so that what
-        frames share is told by at most so many independent ones. Landmarks without such errors
-        (a scan's, a synthetic head's own) tell more: 20.
+        frames share is told by at most so many independent ones. Neighbouring landmarks err
+        alike as well: less than one frame, as measured on synthetic people. Landmarks without
+        such errors (a scan's, a synthetic head's own) tell more: 20.
       bounded: keep expression coefficients within [0, 1], as ARKit's are.
       identity_components, expression_components: the first so many are fitted; the later ones of
         a principal component analysis are finer than landmarks tell. Bounded ones are all fitted.
@@ -72,7 +73,7 @@ class FitConfig:
     usual_distance: float = 0.9
     robust: float = 2.0
     contour: float = 0.3
-    independent_frames: float = 1.0
+    independent_frames: float = 0.35
     bounded: bool = False
     identity_components: int = 100
     expression_components: int = 50

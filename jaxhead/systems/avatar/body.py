@@ -53,8 +53,8 @@ def own_pixels(
       size: (H, W) of the own camera's picture.
 
     Returns:
-      (n, 2) pixels of the own camera, at its border where it saw no farther; (n,) bool, False
-      where the ray misses the body; (n,) metres along the ray to the body, infinite where it is
+      (n, 2) pixels of the own camera, at its border where it saw no farther; (n,) in [0, 1] how
+      much of the pixel the body covers; (n,) metres along the ray to the body, infinite where it is
       missed and more than there are for turns of less than `_FIRM`. Without a turn every pixel maps
       to itself, infinitely far: the own camera's picture shows who stands before whom.
     """
@@ -62,11 +62,11 @@ def own_pixels(
 
     def turned():
         head = carried_place(place, motion, K, size)
-        seen, hit, distance = _turned_pixels(pixels, K, camera_from_own, head, body)
-        return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), hit, distance
+        seen, covered, distance = _turned_pixels(pixels, K, camera_from_own, head, body)
+        return jnp.clip(seen, 0.5, jnp.array(size[::-1]) - 0.5), covered, distance
 
     def same():
-        return pixels, jnp.ones((len(pixels),), bool), jnp.full((len(pixels),), jnp.inf)
+        return pixels, jnp.ones((len(pixels),)), jnp.full((len(pixels),), jnp.inf)
 
     return jax.lax.cond(still, same, turned)
 
@@ -170,12 +170,17 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
     step = 2 * _REACH / _STEPS / speed
 
     def march(k, found):
-        near, hit = found
+        near, hit, closest, least = found
         distance = middle + (k - 0.5 * _STEPS) * step
-        inside = outside(distance) < 0
-        return jnp.where(hit, near, distance), hit | inside
+        height = outside(distance)
+        closer = height < least
+        return (
+            jnp.where(hit, near, distance), hit | (height < 0),
+            jnp.where(closer, distance, closest), jnp.where(closer, height, least),
+        )  # fmt: skip
 
-    far, hit = jax.lax.fori_loop(0, _STEPS, march, (middle, jnp.zeros(middle.shape, bool)))
+    start = middle, jnp.zeros(middle.shape, bool), middle, jnp.full(middle.shape, jnp.inf)
+    far, hit, closest, _ = jax.lax.fori_loop(0, _STEPS, march, start)
 
     def halve(_, between):
         near, far = between
@@ -184,12 +189,38 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
         return jnp.where(inside, near, half), jnp.where(inside, half, far)
 
     _, distance = jax.lax.fori_loop(0, _HALVINGS, halve, (far - step, far))
+    # A ray that just misses the body is that of a pixel which the body covers in part.
+    closest = _valley(outside, closest, step)
+    off = _metres_off(origin + closest[:, None] * direction - axis, body)
+    pixel = jnp.maximum(closest, 1e-6) / focal[0]
+    covered = jnp.where(closest > 0, jnp.clip(0.5 - off / pixel, 0.0, 1.0), 0.0)
+    distance = jnp.where(hit, distance, closest)
     firm = turned_away(camera_from_own)
     limit = 0.5 * jnp.pi - firm * (0.5 * jnp.pi - _ROUND)
     points = _seen_from_the_front(
         origin + distance[:, None] * direction, axis, body, limit, firm * _INSET
     )
     depth = jnp.maximum(points[:, 2:], 1e-6)
-    hit &= distance > 0
-    away = jnp.where(hit, distance * speed + (1 - firm) * _REACH, jnp.inf)
-    return points[:, :2] / depth * focal + centre, hit, away
+    away = jnp.where(covered > 0, distance * speed + (1 - firm) * _REACH, jnp.inf)
+    return points[:, :2] / depth * focal + centre, covered, away
+
+
+def _valley(height, at, step):
+    """Where along rays a function is least, of which it is known to within a step."""
+    before, here, after = height(at - step), height(at), height(at + step)
+    bend = before - 2 * here + after
+    move = 0.5 * (before - after) / jnp.maximum(bend, 1e-6)
+    return at + jnp.clip(move, -1.0, 1.0) * step
+
+
+def _metres_off(points, body):
+    """(n,) how far points near the body's surface lie off it, inside below zero; points are
+    relative to the axis."""
+
+    def gauge(point):
+        across, ahead, _ = _in_half_axes(point[None], body)
+        power = jnp.abs(across) ** _BOXY + jnp.abs(ahead) ** _BOXY
+        return (jnp.maximum(power, 1e-6) ** (1 / _BOXY))[0]
+
+    size, slope = jax.vmap(jax.value_and_grad(gauge))(points)
+    return (size - 1) / jnp.maximum(jnp.linalg.norm(slope, axis=-1), 1e-6)

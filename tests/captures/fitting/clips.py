@@ -10,7 +10,10 @@ from jaxhead.captures.fitting.problem import State, frame_length, make_problem
 from jaxhead.captures.fitting.residuals import projected
 
 FOCAL, HEIGHT = 700.0, 512.0
-CONFIG = FitConfig(fields_of_view=(30.0, 45.0), iterations=25, block=24, overlap=8)
+# Noise that tests add is each frame's own, unlike a landmark network's.
+CONFIG = FitConfig(
+    fields_of_view=(30.0, 45.0), iterations=25, block=24, overlap=8, independent_frames=1.0
+)
 
 
 def truth(count=24, *, joints=True, seed=0) -> State:

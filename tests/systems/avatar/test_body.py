@@ -49,7 +49,7 @@ def test_without_a_turn_every_pixel_is_its_own():
     own, hit, distance = jax.jit(own_pixels)(pixels, np.eye(4, dtype=np.float32))
     assert np.isinf(distance).all()
     np.testing.assert_array_equal(own, pixels)
-    assert hit.all()
+    assert (hit == 1).all()
 
 
 def test_a_point_of_the_body_is_looked_up_where_the_own_camera_saw_it():
@@ -58,7 +58,7 @@ def test_a_point_of_the_body_is_looked_up_where_the_own_camera_saw_it():
         points = [on_the_body(b, a) for b in (0.13, 0.17, 0.2, 0.3) for a in (-0.4, 0.0, 0.3)]
         pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
         own, hit, _ = own_pixels(pixels, move)
-        assert hit.all()
+        assert (hit == 1).all()
         np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
 
 
@@ -68,7 +68,7 @@ def test_the_body_is_as_far_as_it_stands_and_farther_for_small_turns():
         points = np.stack([on_the_body(b, a) for b in (0.13, 0.17, 0.3) for a in (-0.4, 0.0, 0.3)])
         there = points @ move[:3, :3].T + move[:3, 3]
         _, hit, distance = own_pixels(np.stack([seen(p) for p in there]), move)
-        assert hit.all()
+        assert (hit == 1).all()
         np.testing.assert_allclose(distance, np.linalg.norm(there, axis=-1) + more, atol=2e-3)
     _, hit, distance = own_pixels(np.array([[2.0, 2.0]]), move)
     assert not hit.any() and np.isinf(distance).all()
@@ -92,10 +92,10 @@ def test_broader_shoulders_are_looked_up_farther_out():
     points = [on_the_body(b, a, wide) for b in (0.13, 0.17) for a in (-0.4, 0.0, 0.3)]
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
     own, hit, _ = own_pixels(pixels, move, wide)
-    assert hit.all()
+    assert (hit == 1).all()
     np.testing.assert_allclose(own, np.stack([seen(p) for p in points]), atol=0.3)
     beside = seen(move[:3, :3] @ on_the_body(0.17, 1.5, wide) + move[:3, 3])[None]
-    assert own_pixels(beside, move, wide)[1].all() and not own_pixels(beside, move)[1].any()
+    assert (own_pixels(beside, move, wide)[1] > 0.5).all() and not own_pixels(beside, move)[1].any()
 
 
 def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
@@ -106,10 +106,32 @@ def test_the_far_side_shows_what_the_front_shows_last_and_only_by_degrees():
         pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
         own, hit, _ = own_pixels(pixels, move)
         last = seen(_round(0.3, -limit))
-        reached = np.asarray(own)[np.asarray(hit), 0]
+        reached = np.asarray(own)[np.asarray(hit) > 0.5, 0]
         assert len(reached) and (reached > last[0] - 0.5).all()
         farthest.append(reached.min())
     assert farthest[0] < farthest[1] - 1
+
+
+def test_the_outline_covers_its_pixels_in_part():
+    for degrees in (-40, 25):
+        move = turned_about_the_head(degrees)
+        for below in (0.17, 0.24, 0.33):
+            angles = np.linspace(-np.pi, np.pi, 4001)
+            ring = np.stack([on_the_body(below, a) for a in angles]) @ move[:3, :3].T + move[:3, 3]
+            across = seen(ring.T)[0]
+            # The row of the ring's own outline, which is no plane's edge in the picture.
+            for end, inwards in ((across.argmin(), 1.0), (across.argmax(), -1.0)):
+                edge = seen(ring[end])
+                steps = np.linspace(-1.5, 1.5, 61)
+                pixels = np.stack([edge[0] + inwards * steps, np.full(61, edge[1])], -1)
+                own, covered, distance = own_pixels(pixels, move)
+                covered = np.asarray(covered)
+                assert covered[0] == 0 and covered[-1] == 1 and (np.diff(covered) >= -1e-6).all()
+                # The outline is slanted, at the shoulders by up to 45 degrees.
+                assert 0.3 < covered[30] < 0.7
+                assert np.diff(covered).max() < 0.1
+                assert np.isfinite(own).all() and np.isinf(distance)[covered == 0].all()
+                assert np.isfinite(distance)[covered > 0].all()
 
 
 def test_a_camera_turns_away_by_degrees():
@@ -124,9 +146,9 @@ def test_the_sides_are_looked_up_within_the_ends_of_the_own_cameras_row():
     points = [on_the_body(b, a) for b in (0.12, 0.17) for a in (-1.3, -1.5, -1.7)]
     pixels = np.stack([seen(move[:3, :3] @ p + move[:3, 3]) for p in points])
     own, hit, _ = own_pixels(pixels, move)
-    own = np.asarray(own)[np.asarray(hit)]
+    own = np.asarray(own)[np.asarray(hit) > 0.5]
     assert len(own) >= 4
-    for pixel, point in zip(own, np.array(points)[np.asarray(hit)]):
+    for pixel, point in zip(own, np.array(points)[np.asarray(hit) > 0.5]):
         wide = np.interp(point[1] - HEAD[1], body_size.ROWS, body_size.COMMON)
         end = seen(HEAD + np.array([-wide, point[1] - HEAD[1], body_size.BEHIND]))
         assert pixel[0] > end[0] + 0.8 * body._INSET * K[0, 0]
@@ -146,7 +168,7 @@ def test_what_the_own_camera_did_not_see_is_its_border():
     move = turned_about_the_head(-40)
     point = on_the_body(0.42, 0.2)
     own, hit, _ = own_pixels(seen(move[:3, :3] @ point + move[:3, 3])[None], move)
-    assert hit.all() and seen(point)[1] > 160
+    assert (hit == 1).all() and seen(point)[1] > 160
     np.testing.assert_allclose(own[0], [np.clip(seen(point)[0], 0.5, 127.5), 159.5], atol=0.3)
 
 
