@@ -28,6 +28,8 @@ _BOXY = 2.5
 _ROUND, _FIRM = 1.2, 0.37
 """Radians around the body's axis from its front that the own camera sees well; radians of turn
 from which on nothing else is shown."""
+_DEPTHS = tuple(np.interp(ROWS, BELOW, HALF_DEPTH).tolist())
+"""Half depths in metres at `ROWS`, among which all of the table's heights are."""
 _NONE = 1e-4
 """Radians of turn that are rounding."""
 _INSET = 0.006
@@ -93,9 +95,18 @@ def before_head(head: Rendered, distance: jax.Array) -> jax.Array:
 def _in_half_axes(points, body):
     """(n,) and (n,) coordinates x and z of points, relative to the axis, in half axes of the
     body at their height; (n, 2) these half axes in metres."""
-    wide = jnp.interp(points[:, 1], jnp.array(ROWS), body)
-    deep = jnp.interp(points[:, 1], jnp.array(BELOW), jnp.array(HALF_DEPTH))
-    return points[:, 0] / wide, points[:, 2] / deep, jnp.stack([wide, deep], -1)
+    half = jnp.stack([body, jnp.array(_DEPTHS, body.dtype)], -1)
+    # The rows lie evenly, which a search need not find out.
+    place = jnp.clip((points[:, 1] - ROWS[0]) / (ROWS[1] - ROWS[0]), 0.0, len(ROWS) - 1.0)
+    upper = jnp.minimum(place.astype(jnp.int32), len(ROWS) - 2)
+    share = (place - upper)[:, None]
+    half = half[upper] * (1 - share) + half[upper + 1] * share
+    return points[:, 0] / half[:, 0], points[:, 2] / half[:, 1], half
+
+
+def _boxy(x):
+    """|x| to the power `_BOXY`, in a fraction of the time of a power."""
+    return x * x * jnp.sqrt(jnp.maximum(jnp.abs(x), 1e-9))
 
 
 def _seen_from_the_front(points, axis, body, limit, inset):
@@ -162,7 +173,7 @@ def _turned_pixels(pixels, K, camera_from_own, head, body):
     def outside(distance):
         """Below zero where the rays' points are inside the body."""
         across, ahead, _ = _in_half_axes(origin + distance[:, None] * direction - axis, body)
-        return jnp.abs(across) ** _BOXY + jnp.abs(ahead) ** _BOXY - 1.0
+        return _boxy(across) + _boxy(ahead) - 1.0
 
     level = jnp.array([1.0, 0.0, 1.0])
     middle = jnp.sum((axis - origin) * level * direction, -1) / jnp.sum(level * direction**2, -1)
@@ -219,8 +230,7 @@ def _metres_off(points, body):
 
     def gauge(point):
         across, ahead, _ = _in_half_axes(point[None], body)
-        power = jnp.abs(across) ** _BOXY + jnp.abs(ahead) ** _BOXY
-        return (jnp.maximum(power, 1e-6) ** (1 / _BOXY))[0]
+        return (jnp.maximum(_boxy(across) + _boxy(ahead), 1e-6) ** (1 / _BOXY))[0]
 
     size, slope = jax.vmap(jax.value_and_grad(gauge))(points)
     return (size - 1) / jnp.maximum(jnp.linalg.norm(slope, axis=-1), 1e-6)
