@@ -27,6 +27,8 @@ from jaxhead.systems.avatar.rays import (
 
 _EDGE = 1 / 128
 """How far, in sizes of the picture's longest side, a torso's edge is mixed with what is behind."""
+_WITHIN = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
+"""Where in a pixel, from its centre, a camera from aside looks for the torso."""
 
 
 def predict(
@@ -61,17 +63,45 @@ def predict(
         params["head"], state, frozen, request, origins, directions,
         stop=stop, config=of_pictures(config),
     )
-    own, on_body, distance = own_pixels(
-        pixels, request["K"], request["camera_from_own"], request["torso_motion"],
-        body=frozen["body"], place=frozen["body_place"], size=size,
+    torso, torso_alpha, front = _torso_in_place(
+        params, frozen, request, pixels, head, stop=stop, size=size, config=config
     )
-    # Clothes may stand before a head that is seen from aside.
+    return layered_picture(head, torso, torso_alpha, directions, request, front)
+
+
+def _torso_in_place(params, frozen, request, pixels, head, *, stop, size, config):
+    """Colours (n, 3) and opacities (n,) of the torso, and how much of it stands before the head.
+
+    From aside what is seen of it is narrower than in the own camera's picture: several rays a
+    pixel then, of which one would leap over a fold or a rib.
+    """
     turned = turned_away(request["camera_from_own"])
-    shown = (head.alpha < 1 - stop) | (turned > 0)
-    torso, torso_alpha = _torso_picture(params, request, own, shown, turned, size, config)
-    return layered_picture(
-        head, torso, torso_alpha * on_body, directions, request, before_head(head, distance)
-    )
+
+    def through(pixels):
+        own, on_body, distance = own_pixels(
+            pixels, request["K"], request["camera_from_own"], request["torso_motion"],
+            body=frozen["body"], place=frozen["body_place"], size=size,
+        )
+        # Clothes may stand before a head that is seen from aside.
+        front = before_head(head, distance)
+        shown = (on_body > 0) & ((head.alpha < 1 - stop) | (front > 0))
+        colors, alpha = _torso_picture(params, request, own, shown, turned, size, config)
+        return colors, alpha * on_body, front
+
+    def several():
+        def add(total, offset):
+            colors, alpha, front = through(pixels + offset)
+            light, cover, before = total
+            return (
+                light + colors * alpha[:, None], cover + alpha, before + front * alpha
+            ), None  # fmt: skip
+
+        nothing = jnp.zeros((len(pixels), 3)), jnp.zeros(len(pixels)), jnp.zeros(len(pixels))
+        (light, cover, before), _ = jax.lax.scan(add, nothing, jnp.array(_WITHIN))
+        weight = jnp.maximum(cover, 1e-6)
+        return light / weight[:, None], cover / len(_WITHIN), before / weight
+
+    return jax.lax.cond(turned > 0, several, lambda: through(pixels))
 
 
 def _torso_picture(params, request, own, shown, turned, size, config):

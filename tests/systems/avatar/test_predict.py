@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from jaxhead.captures.body_size import COMMON
 from jaxhead.geometry.cameras import pixel_rays
 from jaxhead.rendering.hits import STOP
-from jaxhead.rendering.integrate import closed
+from jaxhead.rendering.integrate import Rendered, closed
 from jaxhead.rendering.rays import meets_solid
 from jaxhead.rendering.requests import Background, RenderOptions
 from jaxhead.rendering.torso import layered, torso_points
@@ -165,3 +166,47 @@ def test_seen_from_aside_a_torso_is_opaque_up_to_its_edge(monkeypatch, small):
     np.testing.assert_allclose(alpha(0), [0, 0, 0.3, 0.8, 1], atol=1e-4)
     np.testing.assert_allclose(alpha(40), [0, 0.5, 1, 0.8, 1], atol=1e-4)
     np.testing.assert_allclose(alpha(6)[:3], [0, 0, 0.3 + np.radians(6) / 0.37], atol=2e-3)
+
+
+def test_seen_from_aside_a_pixel_of_the_torso_is_the_mean_of_several_rays(monkeypatch, small):
+    """A torso of stripes a pixel wide, whose colours and opacities both change."""
+    size, turn = (64, 64), np.eye(4, dtype=np.float32)
+
+    def layer(params, points, condition, *, config):
+        stripes = 0.5 + 0.5 * jnp.sin(64 * np.pi * points)
+        return jnp.concatenate([stripes, stripes[:, :1] ** 2], -1), 0.2 + 0.8 * stripes[:, 1]
+
+    monkeypatch.setattr(model, "torso_layer", layer)
+    y, x = np.mgrid[: size[0], : size[1]]
+    pixels = jnp.float32(np.stack([x, y], -1).reshape(-1, 2) + 0.5)
+    frozen = {"body": jnp.array(COMMON, jnp.float32), "body_place": jnp.array([0.5, 0.35, 1.0])}
+    count = len(pixels)
+    head = Rendered(jnp.zeros((count, 3)), jnp.full(count, 0.4), jnp.full(count, 0.45))
+
+    def seen(degrees, pixels):
+        turn[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+        turn[:3, 3] = np.array([0, 0, 1]) - turn[:3, :3] @ np.array([0, 0, 1])
+        request = {
+            "K": jnp.array([[120.0, 0, 32], [0, 120, 32], [0, 0, 1]]), "camera_from_own": turn,
+            "torso_motion": jnp.eye(2, 3), "torso_condition": jnp.zeros(6),
+        }  # fmt: skip
+        return predict._torso_in_place(
+            {}, frozen, request, pixels, head, stop=1e-3, size=size, config=small.config
+        )
+
+    found = seen(35, pixels)
+    within, light, cover = predict._WITHIN, 0.0, 0.0
+    for place in within:
+        monkeypatch.setattr(predict, "_WITHIN", (place,))
+        colors, alpha, _ = seen(35, pixels)
+        light, cover = light + colors * alpha[:, None] / 4, cover + alpha / 4
+    assert 0.1 < np.mean(cover > 0) < 0.9 and len(within) == 4
+    np.testing.assert_allclose(found[1], cover, atol=1e-6)
+    np.testing.assert_allclose(found[0] * found[1][:, None], light, atol=1e-6)
+    centre = seen(35, pixels - jnp.array(place))
+    assert np.abs(centre[1] - cover).max() > 0.1
+    # The own camera's torso was trained with one ray a pixel.
+    colors, alpha, _ = seen(0, pixels)
+    stripes, true = layer(None, pixels / 64, None, config=None)
+    np.testing.assert_allclose(alpha, true, atol=1e-5)
+    np.testing.assert_allclose(colors, stripes, atol=1e-5)
