@@ -25,9 +25,13 @@ def turned_about_the_head(degrees):
     return move
 
 
+@jax.jit
+def _own_pixels(pixels, move, widths, motion):
+    return body.own_pixels(pixels, K, move, motion, body=widths, place=PLACE, size=SIZE)
+
+
 def own_pixels(pixels, move, widths=body_size.COMMON, motion=STILL):
-    return body.own_pixels(jnp.asarray(pixels, jnp.float32), K, move, motion,
-                           body=jnp.array(widths), place=PLACE, size=SIZE)
+    return _own_pixels(jnp.asarray(pixels, jnp.float32), move, jnp.array(widths), motion)
 
 
 def on_the_body(below, angle, widths=body_size.COMMON):
