@@ -77,6 +77,18 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def seeds_of(people: list[str]) -> list[int]:
+    """The seeds that `--people` names.
+
+    Raises:
+      InputError: one is no whole number of 0 or more.
+    """
+    for seed in people:
+        if not seed.isdecimal():
+            raise InputError(f"--people: {seed!r}, expected whole numbers of 0 or more")
+    return [int(seed) for seed in people]
+
+
 def measure(folder: pathlib.Path, people: list[int], frames: int, size: int) -> dict[str, Any]:
     """{"trusted", "alike"} `common_errors` of synthetic people, the face's outline trusted less as
     the tracker does, and as much as all else."""
@@ -107,8 +119,7 @@ def run(arguments: Arguments) -> int:
     flags = arguments.flags
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(flags.folder or temporary)
-        people = [int(seed) for seed in flags.people]
-        result = measure(folder, people, flags.frames, flags.size)
+        result = measure(folder, seeds_of(flags.people), flags.frames, flags.size)
     print(report(result))
     if flags.json:
         write_json(flags.json, result)

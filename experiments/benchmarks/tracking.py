@@ -282,6 +282,7 @@ def clip_figures(
 
 
 def synthetic_person(folder: pathlib.Path, seed: int, frames: int, size: int) -> Capture:
+    """The synthetic capture of a person, made in `folder` where it is not there yet."""
     path = folder / f"s{seed}"
     if not path.is_dir():
         synthesize(path, frames=frames, size=size, seed=seed, novel_frames=0)

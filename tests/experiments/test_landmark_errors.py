@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.benchmarks.landmark_errors import common_errors, report
+from experiments.benchmarks.landmark_errors import common_errors, report, seeds_of
 from jaxhead.files.errors import InputError
 
 random = np.random.default_rng(0)
@@ -52,3 +52,10 @@ def test_the_table_names_every_degree_and_one_person_is_refused():
     assert "degree 5" in table and "all alike" in table
     with pytest.raises(InputError, match="1 people, expected at least two"):
         common_errors(FACE[None], ALL, 0.01)
+
+
+def test_people_are_seeds():
+    assert seeds_of(["1", "20"]) == [1, 20]
+    for wrong in ("", "-1", "x", "1.5"):
+        with pytest.raises(InputError, match="--people"):
+            seeds_of([wrong])
