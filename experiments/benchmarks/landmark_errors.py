@@ -1,7 +1,7 @@
 """How many independent frames a landmark network's errors leave to what a person's frames share.
 
     python -m experiments.benchmarks.landmark_errors
-    python -m experiments.benchmarks.landmark_errors --people 1,2,3,4 --folder people
+    python -m experiments.benchmarks.landmark_errors --people 1 --people 2 --folder people
 
 A network puts a landmark on another place of each face, in all of its frames alike, and what is
 next to it as well. The tracker counts the landmarks of a clip as `independent_frames` with errors
@@ -77,18 +77,6 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def seeds_of(people: list[str]) -> list[int]:
-    """The seeds that `--people` names.
-
-    Raises:
-      InputError: one is no whole number of 0 or more.
-    """
-    for seed in people:
-        if not seed.isdecimal():
-            raise InputError(f"--people: {seed!r}, expected whole numbers of 0 or more")
-    return [int(seed) for seed in people]
-
-
 def measure(folder: pathlib.Path, people: list[int], frames: int, size: int) -> dict[str, Any]:
     """{"trusted", "alike"} `common_errors` of synthetic people, the face's outline trusted less as
     the tracker does, and as much as all else."""
@@ -107,7 +95,10 @@ def measure(folder: pathlib.Path, people: list[int], frames: int, size: int) -> 
 def _define(values) -> None:
     from absl import flags
 
-    flags.DEFINE_list("people", [str(seed) for seed in range(1, 9)], "seeds", flag_values=values)
+    flags.DEFINE_multi_integer(
+        "people", list(range(1, 9)), "seed of one, each given by itself", lower_bound=0,
+        flag_values=values,
+    )  # fmt: skip
     flags.DEFINE_string("folder", None, "where synthetic captures are kept", flag_values=values)
     flags.DEFINE_integer("frames", 120, "of each", lower_bound=30, flag_values=values)
     flags.DEFINE_integer("size", 256, "of a picture", lower_bound=64, flag_values=values)
@@ -119,7 +110,7 @@ def run(arguments: Arguments) -> int:
     flags = arguments.flags
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(flags.folder or temporary)
-        result = measure(folder, seeds_of(flags.people), flags.frames, flags.size)
+        result = measure(folder, flags.people, flags.frames, flags.size)
     print(report(result))
     if flags.json:
         write_json(flags.json, result)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.benchmarks.landmark_errors import common_errors, report, seeds_of
+from experiments.benchmarks import landmark_errors
+from experiments.benchmarks.flags import run_module
+from experiments.benchmarks.landmark_errors import common_errors, report
 from jaxhead.files.errors import InputError
 
 random = np.random.default_rng(0)
@@ -54,8 +56,21 @@ def test_the_table_names_every_degree_and_one_person_is_refused():
         common_errors(FACE[None], ALL, 0.01)
 
 
-def test_people_are_seeds():
-    assert seeds_of(["1", "20"]) == [1, 20]
+def test_people_are_seeds(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        landmark_errors, "run", lambda arguments: asked.append(arguments.flags.people) or 0
+    )
+
+    def main(*argv):
+        return run_module(
+            "experiments.benchmarks.landmark_errors", landmark_errors.__doc__,
+            landmark_errors._define, landmark_errors.run, argv=argv,
+        )  # fmt: skip
+
+    assert main("--people", "1", "--people", "20") == 0 and main() == 0
+    assert asked == [[1, 20], [*range(1, 9)]]
     for wrong in ("", "-1", "x", "1.5"):
-        with pytest.raises(InputError, match="--people"):
-            seeds_of([wrong])
+        assert main(f"--people={wrong}") != 0
+        assert "people" in capsys.readouterr().err
+    assert len(asked) == 2

@@ -88,20 +88,20 @@ def _torso_in_place(params, frozen, request, pixels, head, *, stop, size, config
         colors, alpha = _torso_picture(params, request, own, shown, turned, size, config)
         return colors, alpha * on_body, front
 
-    def several():
-        def add(total, offset):
-            colors, alpha, front = through(pixels + offset)
-            light, cover, before = total
-            return (
-                light + colors * alpha[:, None], cover + alpha, before + front * alpha
-            ), None  # fmt: skip
+    # One program whatever the camera: compiled for both it would take seconds longer.
+    aside = turned > 0
+    count = jnp.where(aside, len(_WITHIN), 1)
+    offsets = jnp.array(_WITHIN) * aside
 
-        nothing = jnp.zeros((len(pixels), 3)), jnp.zeros(len(pixels)), jnp.zeros(len(pixels))
-        (light, cover, before), _ = jax.lax.scan(add, nothing, jnp.array(_WITHIN))
-        weight = jnp.maximum(cover, 1e-6)
-        return light / weight[:, None], cover / len(_WITHIN), before / weight
+    def add(k, total):
+        colors, alpha, front = through(pixels + offsets[k])
+        light, cover, before = total
+        return light + colors * alpha[:, None], cover + alpha, before + front * alpha
 
-    return jax.lax.cond(turned > 0, several, lambda: through(pixels))
+    nothing = jnp.zeros((len(pixels), 3)), jnp.zeros(len(pixels)), jnp.zeros(len(pixels))
+    light, cover, before = jax.lax.fori_loop(0, count, add, nothing)
+    weight = jnp.maximum(cover, 1e-6)
+    return light / weight[:, None], cover / count, before / weight
 
 
 def _torso_picture(params, request, own, shown, turned, size, config):
