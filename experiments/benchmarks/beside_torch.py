@@ -108,7 +108,7 @@ def field_pairs(data: Given) -> list[Pair]:
 
     def networks(params, features):
         out = hash_field.density_net(config).columns(
-            params["density"], jnp.concatenate([features, j["condition"].T])
+            params["density"], (features, j["condition"].T)
         )
         shown = hash_field.encoded_directions(j["directions"], config).T
         logits = hash_field.color_net(config).columns(

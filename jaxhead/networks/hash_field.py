@@ -193,9 +193,7 @@ def head_field(
     """
     # A sample per column all the way: as the features come, and as the networks are fastest.
     features = _point_rows(params["tables"], points, grid or point_encoding(config))
-    out = density_net(config).columns(
-        params["density"], jnp.concatenate([features, condition])
-    )
+    out = density_net(config).columns(params["density"], (features, condition))
     sigma = bounded_exp(out[0].astype(jnp.float32))
     geometry, seen = out[1:], out[_first_seen(config) :]
     shown = encoded_directions(directions, config).astype(geometry.dtype).T

@@ -2,12 +2,14 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jax.custom_derivatives import SymbolicZero
 
 from jaxhead.geometry import draws
 
@@ -52,7 +54,10 @@ class BiasFreeMLP(nn.Module):
         return x
 
     def columns(
-        self, params: Mapping[str, Any], x: jax.Array, shared: jax.Array | None = None
+        self,
+        params: Mapping[str, Any],
+        x: jax.Array | Sequence[jax.Array],
+        shared: jax.Array | None = None,
     ) -> jax.Array:
         """Returns (outputs, n) for x (inputs, n): the same function of each column.
 
@@ -62,19 +67,22 @@ class BiasFreeMLP(nn.Module):
 
         Args:
             params: this module's.
-            x: inputs, a sample per column.
+            x: inputs, a sample per column; several arrays (k_i, n) stand one above the other, and
+                the gradient of one that nobody asks for is not computed.
             shared: (first inputs, n / r), each column the first inputs of r samples that stand
                 together (a ray's): the first layer's products with them are computed once for all.
         """
         kernels = tuple(params[f"layer_{i}"]["kernel"] for i in range(self.layers))
-        shared = jnp.zeros((0, x.shape[1]), x.dtype) if shared is None else shared
-        return _perceptron(kernels, x, shared, jnp.dtype(self.dtype), self.precision)
+        blocks = (x,) if isinstance(x, jax.Array | np.ndarray) else tuple(x)
+        shared = jnp.zeros((0, blocks[0].shape[1]), blocks[0].dtype) if shared is None else shared
+        return _perceptron(kernels, blocks, shared, jnp.dtype(self.dtype), self.precision)
 
 
 def _layer(kernel, x, dtype, precision):
-    return jax.lax.dot_general(
-        kernel.astype(dtype), x, (((0,), (0,)), ((), ())), precision=precision
-    )
+    # Turned first: by itself XLA's CPU backend leaves that to the product, which then takes up to
+    # four times as long (three outputs).
+    turned = jax.lax.optimization_barrier(kernel.astype(dtype).T)
+    return jnp.matmul(turned, x, precision=precision)
 
 
 def _first_layer(kernel, x, shared, dtype, precision):
@@ -91,9 +99,10 @@ def _by_group(x, shared):
     return x.reshape(len(x), shared.shape[1], x.shape[1] // max(1, shared.shape[1]))
 
 
-def _activations(kernels, x, shared, dtype, precision):
+def _activations(kernels, blocks, shared, dtype, precision):
     """Returns what goes into all layers (into the first beside `shared`), and the output."""
-    values, shared = [x.astype(dtype)], shared.astype(dtype)
+    x = jnp.concatenate([block.astype(dtype) for block in blocks])
+    values, shared = [x], shared.astype(dtype)
     for i, kernel in enumerate(kernels):
         if i == 0:
             x = _first_layer(kernel, values[0], shared, dtype, precision)
@@ -104,18 +113,32 @@ def _activations(kernels, x, shared, dtype, precision):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _perceptron(kernels, x, shared, dtype, precision):
-    return _activations(kernels, x, shared, dtype, precision)[-1]
+def _perceptron(kernels, blocks, shared, dtype, precision):
+    return _activations(kernels, blocks, shared, dtype, precision)[-1]
 
 
-def _perceptron_forward(kernels, x, shared, dtype, precision):
-    *inputs, out = _activations(kernels, x, shared, dtype, precision)
-    return out, (kernels, inputs, shared, jnp.zeros((0,), x.dtype))
+def _perceptron_forward(kernels, blocks, shared, dtype, precision):
+    # Of the blocks only their sizes and types are needed, and whether, statically, a gradient is
+    # wanted: () is, None is not.
+    like = tuple(
+        (jnp.zeros((len(b.value), 0), b.value.dtype), () if b.perturbed else None) for b in blocks
+    )
+    kernels, blocks, shared = jax.tree.map(
+        lambda primal: primal.value, (kernels, blocks, shared), is_leaf=_is_primal
+    )
+    *inputs, out = _activations(kernels, blocks, shared, dtype, precision)
+    return out, (kernels, inputs, shared, like)
+
+
+def _is_primal(x):
+    return hasattr(x, "perturbed")
 
 
 def _perceptron_backward(dtype, precision, residuals, gradient):
     """The chain rule; where a ReLU was open is read off its output, so that only that is kept."""
     kernels, inputs, shared, like = residuals
+    if isinstance(gradient, SymbolicZero):
+        return None, None, None
     found, count = [], len(shared)
 
     def of_kernel(x, gradient):
@@ -136,8 +159,15 @@ def _perceptron_backward(dtype, precision, residuals, gradient):
         one = jnp.concatenate([of_kernel(shared.astype(dtype), together), one])
         of_shared = jnp.matmul(first[:count], together, precision=precision).astype(shared.dtype)
     found.append(one.astype(kernels[0].dtype))
-    gradient = jnp.matmul(first[count:], gradient, precision=precision)
-    return tuple(found[::-1]), gradient.astype(like.dtype), of_shared
+    of_blocks = []
+    for block, wanted in like:
+        kernel, count = first[count : count + len(block)], count + len(block)
+        of_blocks.append(
+            None
+            if wanted is None
+            else jnp.matmul(kernel, gradient, precision=precision).astype(block.dtype)
+        )
+    return tuple(found[::-1]), tuple(of_blocks), of_shared
 
 
-_perceptron.defvjp(_perceptron_forward, _perceptron_backward)
+_perceptron.defvjp(_perceptron_forward, _perceptron_backward, symbolic_zeros=True)

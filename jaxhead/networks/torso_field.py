@@ -74,12 +74,10 @@ def torso_field(
     waves = points.T[:, None] * (2.0 ** jnp.arange(4, dtype=points.dtype))[:, None] * jnp.pi
     waves = waves.reshape(-1, len(points))
     inputs = [points.T, jnp.sin(waves), jnp.cos(waves), condition.T]
-    move = _shift_net(config).columns(params["shift"], jnp.concatenate(inputs))
+    move = _shift_net(config).columns(params["shift"], inputs)
     inside = 0.5 + (points - 0.5) * 0.8 + config.deformation * jnp.tanh(move[:2].T)
     depth = jax.nn.sigmoid(move[2:].T)
     where = jnp.clip(jnp.concatenate([inside, 0.3 + 0.4 * depth], -1), 0.0, 1.0)
     features = hash_rows(params["tables"], where, grid_config(config))
-    out = _torso_net(config).columns(
-        params["color"], jnp.concatenate([features, condition.T])
-    )
+    out = _torso_net(config).columns(params["color"], (features, condition.T))
     return jax.nn.sigmoid(out[:3]).T, jax.nn.sigmoid(out[3])

@@ -11,6 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxhead.geometry import draws
+from jaxhead.geometry.fusion import materialised
+
+_TOGETHER = 64
+"""Ends that are compared in one kernel; of more there is a loop."""
 
 
 def ray_box(
@@ -175,13 +179,35 @@ def _along(
     # The number of segments that end before u, without those that are empty behind the last: the
     # clip keeps rounding at the upper end inside the last occupied segment.
     last = profile.shape[-1] - 1 - jnp.argmax(profile[..., ::-1] > 0, axis=-1)[..., None]
-    segment = jnp.sum(ends[..., None, :] <= u[..., None], axis=-1)
-    segment = jnp.minimum(segment, last)
+    segment = jnp.minimum(_ends_before(ends, u), last)
     height = jnp.take_along_axis(profile, segment, axis=-1)
     start = jnp.take_along_axis(ends, segment, axis=-1) - height
     height = jnp.where(height > 0, height, 1)
     inside = jnp.clip((u - start) / height, 0, 1)
     return near[..., None] + (segment + inside) * step, height
+
+
+def _ends_before(ends: jax.Array, u: jax.Array) -> jax.Array:
+    """Returns how many of the ends [..., M] are at most u [..., S], int32."""
+    # One kernel that keeps the counts in registers: all comparisons at once would be an array S
+    # times as large as the ends, ten times slower on a CPU.
+    spare = -ends.shape[-1] % min(_TOGETHER, ends.shape[-1])
+    never = jnp.full((*ends.shape[:-1], spare), jnp.inf, ends.dtype)
+    parts = jnp.concatenate([ends, never], axis=-1)
+    parts = parts.reshape(*ends.shape[:-1], -1, min(_TOGETHER, ends.shape[-1]))
+
+    def add(count, part):
+        for i in range(part.shape[-1]):
+            count = count + (part[..., i, None] <= u).astype(jnp.int32)
+        return count, None
+
+    count = jnp.zeros(u.shape, jnp.int32)
+    if parts.shape[-2] == 1:
+        count, _ = add(count, parts[..., 0, :])
+    else:
+        count, _ = jax.lax.scan(add, count, jnp.moveaxis(parts, -2, 0))
+    # Stored: whoever reads the samples' places would compare anew for each of their pairs.
+    return materialised(count)
 
 
 def sample_pdf(
@@ -205,8 +231,7 @@ def sample_pdf(
     weights = jnp.where(jnp.sum(weights, -1, keepdims=True) > 0, weights, 1)
     ends = jnp.cumsum(weights, axis=-1)
     u = _strata(key, (*weights.shape[:-1], samples), weights.dtype) * ends[..., -1:]
-    bin_ = jnp.sum(ends[..., None, :] <= u[..., None], axis=-1)
-    bin_ = jnp.minimum(bin_, weights.shape[-1] - 1)
+    bin_ = jnp.minimum(_ends_before(ends, u), weights.shape[-1] - 1)
     height = jnp.take_along_axis(weights, bin_, axis=-1)
     start = jnp.take_along_axis(ends, bin_, axis=-1) - height
     low = jnp.take_along_axis(edges, bin_, axis=-1)

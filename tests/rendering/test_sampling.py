@@ -141,6 +141,26 @@ def _march(near, far, profile, step, inside):
     return found
 
 
+@pytest.mark.parametrize("segments", [1, 5, 64, 65, 300])
+def test_many_segments_against_a_search(segments):
+    random = np.random.default_rng(segments)
+    profile = random.random((7, segments)).astype(np.float32)
+    profile *= random.random((7, segments)) < 0.6
+    profile[:, 0] += 0.1
+    t, delta = place_by_profile(
+        None, jnp.full(7, 2.0), jnp.full(7, 3.0), jnp.asarray(profile), 9
+    )
+    ends = np.cumsum(profile, -1)
+    for row in range(7):
+        u = (np.arange(9) + 0.5) / 9 * ends[row, -1]
+        segment = np.searchsorted(ends[row], u, side="right")
+        start = ends[row, segment] - profile[row, segment]
+        place = segment + (u - start) / profile[row, segment]
+        np.testing.assert_allclose(t[row], 2 + place / segments, rtol=2e-5)
+        share = profile[row, segment] / ends[row, -1] * segments
+        np.testing.assert_allclose(delta[row], 1 / (9 * share), rtol=2e-3)
+
+
 def test_equal_steps_against_a_walk():
     profile = np.array([0, 1, 1, 0, 0, 1, 0, 1], bool)
     place = jax.jit(lambda p: place_by_step(None, ONE, 3 * ONE, p, 16, 0.11))
