@@ -123,15 +123,10 @@ def _perceptron_forward(kernels, blocks, shared, dtype, precision):
     like = tuple(
         (jnp.zeros((len(b.value), 0), b.value.dtype), () if b.perturbed else None) for b in blocks
     )
-    kernels, blocks, shared = jax.tree.map(
-        lambda primal: primal.value, (kernels, blocks, shared), is_leaf=_is_primal
-    )
+    kernels, shared = tuple(k.value for k in kernels), shared.value
+    blocks = [block.value for block in blocks]
     *inputs, out = _activations(kernels, blocks, shared, dtype, precision)
     return out, (kernels, inputs, shared, like)
-
-
-def _is_primal(x):
-    return hasattr(x, "perturbed")
 
 
 def _perceptron_backward(dtype, precision, residuals, gradient):

@@ -191,10 +191,9 @@ def _ends_before(ends: jax.Array, u: jax.Array) -> jax.Array:
     """Returns how many of the ends [..., M] are at most u [..., S], int32."""
     # One kernel that keeps the counts in registers: all comparisons at once would be an array S
     # times as large as the ends, ten times slower on a CPU.
-    spare = -ends.shape[-1] % min(_TOGETHER, ends.shape[-1])
-    never = jnp.full((*ends.shape[:-1], spare), jnp.inf, ends.dtype)
-    parts = jnp.concatenate([ends, never], axis=-1)
-    parts = parts.reshape(*ends.shape[:-1], -1, min(_TOGETHER, ends.shape[-1]))
+    together = min(_TOGETHER, ends.shape[-1])
+    never = jnp.full((*ends.shape[:-1], -ends.shape[-1] % together), jnp.inf, ends.dtype)
+    parts = jnp.concatenate([ends, never], axis=-1).reshape(*ends.shape[:-1], -1, together)
 
     def add(count, part):
         for i in range(part.shape[-1]):
